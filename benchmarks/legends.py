@@ -1,0 +1,32 @@
+"""Class names and colours of the data sets, in index order."""
+
+FBP_24: dict[str, tuple[int, int, int]] = {
+    "industrial area": (200, 0, 0),
+    "paddy field": (0, 200, 0),
+    "irrigated field": (150, 250, 0),
+    "dry cropland": (150, 200, 150),
+    "garden land": (200, 0, 200),
+    "arbor forest": (150, 0, 250),
+    "shrub forest": (150, 150, 250),
+    "park": (200, 150, 200),
+    "natural meadow": (250, 200, 0),
+    "artificial meadow": (200, 200, 0),
+    "river": (0, 0, 200),
+    "urban residential": (250, 0, 150),
+    "lake": (0, 150, 200),
+    "pond": (0, 200, 250),
+    "fish pond": (150, 200, 250),
+    "snow": (250, 250, 250),
+    "bare land": (200, 200, 200),
+    "rural residential": (200, 150, 150),
+    "stadium": (250, 200, 150),
+    "square": (150, 150, 0),
+    "road": (250, 150, 150),
+    "overpass": (250, 150, 0),
+    "railway station": (250, 200, 250),
+    "airport": (200, 150, 0),
+}
+"""Five-Billion-Pixels (Tong, Xia, Zhu, ISPRS J. 2023); class i is the value i + 1 of a label file, 0 is unlabelled."""
+
+SCENES_7 = ("water", "paddy", "crop", "forest", "bare", "road", "building")
+"""The embedded scenes: the classes that are confused most between sensors and seasons."""

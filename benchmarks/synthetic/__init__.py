@@ -1,0 +1,1 @@
+"""The embedded scenes: rendered with physics, deterministic by seed, nothing to download."""

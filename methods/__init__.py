@@ -1,0 +1,16 @@
+"""The methods under comparison: one file each. `METHODS` maps a name to `module:class` and imports nothing."""
+
+METHODS: dict[str, str] = {
+    "frozen": "methods.frozen:Frozen",
+    "lora": "methods.lora:Lora",
+    "rein": "methods.rein:Rein",
+    "spectralmoe": "methods.spectralmoe:SpectralMoE",
+}
+
+OPTIONS: dict[str, str] = {
+    "frozen": "methods.options:FrozenOptions",
+    "lora": "methods.options:LoraOptions",
+    "rein": "methods.options:ReinOptions",
+    "spectralmoe": "methods.options:SpectralMoEOptions",
+}
+"""Where the options of each method stand, torch-free: planning and listing need no more."""

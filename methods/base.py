@@ -1,0 +1,184 @@
+"""The contract of a method.
+
+A `Method` is a module of trainable parts around a frozen encoder. Hooks are optional; what must not be forgotten
+(splitting off prefix tokens, checking shapes) is sealed in `Method.adapt`. The harness freezes the backbone, builds
+the optimiser groups, counts, saves and loads.
+
+Shape suffixes, here and in every method file: B batch, N patch tokens, D encoder width, M depth tokens paired with N,
+Q queries, C query width, T adaptive tokens, E experts, R rank, L blocks, H W rows and columns of the token grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, cast, final
+
+import torch
+from torch import Tensor, nn
+
+from methods import options as _options
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSpec:
+    """What a method may know of the encoder, the head and the depth encoder it is built for.
+
+    Args:
+        blocks: number of transformer blocks L.
+        width: token width D.
+        heads: attention heads.
+        patch_size: side of a patch in pixels.
+        grid: token rows and columns at the training crop.
+        prefix_tokens: class and register tokens before the patch tokens.
+        feature_blocks: indices of the blocks whose outputs feed the head.
+        queries: number of the head's queries.
+        query_width: their width C.
+        linked: whether the head takes linked queries (`--queries linked`).
+        depth_blocks: blocks of the depth encoder, 0 without one.
+        depth_width: its width.
+        depth_grid: its token rows and columns.
+    """
+
+    blocks: int
+    width: int
+    heads: int
+    patch_size: int
+    grid: tuple[int, int]
+    prefix_tokens: int
+    feature_blocks: tuple[int, ...]
+    queries: int
+    query_width: int
+    linked: bool = True
+    depth_blocks: int = 0
+    depth_width: int = 0
+    depth_grid: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queries:
+    """Linked queries for the head: positions [Q, C]; with `replace_content` the head derives the content from them."""
+
+    position_QC: Tensor
+    replace_content: bool
+
+
+class Method(nn.Module):
+    """Base of all methods. With no hook overridden it is the frozen baseline.
+
+    Class variables:
+        identity_at_init: a fresh adapter leaves the encoder's output exactly unchanged.
+        may_be_unused: names (ends of parameter names) that may get no gradient in a step.
+        no_weight_decay: names (ends of parameter names) exempt from weight decay.
+        trains_backbone: only full fine-tuning sets it.
+    """
+
+    Options: ClassVar[type[_options.Options]]
+    identity_at_init: ClassVar[bool] = True
+    may_be_unused: ClassVar[tuple[str, ...]] = ()
+    no_weight_decay: ClassVar[tuple[str, ...]] = ()
+    trains_backbone: ClassVar[bool] = False
+
+    def __init__(self, spec: EncoderSpec, options: _options.Options) -> None:
+        """Build the trainable parts; random numbers come from torch's default generator."""
+        super().__init__()
+        self.spec = spec
+
+    def install(self, encoder: nn.Module) -> None:
+        """Wrap or inject into the encoder's blocks, before training."""
+
+    def refine(self, x_BND: Tensor, layer: int, depth_BMD: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Change the patch tokens after block `layer`; return them, or them and a scalar auxiliary loss."""
+        return x_BND
+
+    def pyramid(self, maps: list[Tensor]) -> list[Tensor]:
+        """Change the four feature maps before the head."""
+        return maps
+
+    def queries(self) -> Queries | None:
+        """Linked queries for the head, or None."""
+        return None
+
+    def after_step(self, step: int) -> None:
+        """Called after the optimiser's step, before gradients are cleared."""
+
+    @classmethod
+    def from_released(cls, state_dict: Mapping[str, Tensor], spec: EncoderSpec, **options: Any) -> Self:
+        """Build the method from a publicly released state dict, read by its parameter names.
+
+        Raises:
+            ValueError: the method has no public release, or the names or shapes do not fit.
+        """
+        raise ValueError(f"{cls.Options.name} has no public release to read: train it instead")
+
+    @classmethod
+    def expected_count(cls, spec: EncoderSpec, options: Any) -> int:
+        """Trainable adapter parameters by the closed formula of the method's sheet."""
+        return 0
+
+    @final
+    @property
+    def refines(self) -> bool:
+        """Whether `refine` is overridden, so that the harness may leave out its hooks."""
+        return type(self).refine is not Method.refine
+
+    @final
+    def adapt(self, tokens: Tensor, layer: int, depth_BMD: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Apply `refine` to a block's raw output, whatever its layout; prefix tokens pass unchanged.
+
+        Args:
+            tokens: [B, prefix + N, D], or [B, H, W, D] for encoders that keep the grid (SAM).
+            layer: block index.
+            depth_BMD: depth tokens paired with this block, or None.
+
+        Returns:
+            The tokens in the same layout, and the auxiliary loss or None.
+        """
+        if tokens.ndim == 4:
+            x_BND, prefix = tokens.flatten(1, 2), None
+        else:
+            prefix, x_BND = tokens.split([self.spec.prefix_tokens, tokens.shape[1] - self.spec.prefix_tokens], dim=1)
+        refined = self.refine(x_BND, layer, depth_BMD)
+        y_BND, aux = refined if isinstance(refined, tuple) else (refined, None)
+        if y_BND.shape != x_BND.shape:
+            raise ValueError(
+                f"{self.Options.name}.refine returned shape {tuple(y_BND.shape)} after block {layer}: "
+                f"it must keep {tuple(x_BND.shape)}"
+            )
+        y_BND = y_BND.to(tokens.dtype)
+        out = y_BND.reshape(tokens.shape) if prefix is None else torch.cat([prefix, y_BND], dim=1)
+        return out, aux
+
+
+def take(state_dict: Mapping[str, Tensor], names: Mapping[str, str], method: str) -> dict[str, Tensor]:
+    """Rename a released state dict to our names; every given and every expected name must be accounted for.
+
+    Args:
+        state_dict: released name -> tensor.
+        names: released name -> our name; an empty name drops the tensor.
+        method: the method's name, for the message.
+
+    Raises:
+        ValueError: names missing or unknown.
+    """
+    missing = sorted(set(names) - set(state_dict))
+    unknown = sorted(set(state_dict) - set(names))
+    if missing or unknown:
+        raise ValueError(
+            f"this is not a released {method} state dict: missing {missing[:5] or 'nothing'}, "
+            f"unknown {unknown[:5] or 'nothing'}; pass the adapter's tensors alone, under their released names"
+        )
+    return {ours: state_dict[theirs] for theirs, ours in names.items() if ours}
+
+
+def load_exactly(module: nn.Module, state: Mapping[str, Tensor], method: str) -> None:
+    """Load a state dict in full; a shape that does not fit is a `ValueError` naming the tensor and the remedy."""
+    expected = cast(Mapping[str, Tensor], module.state_dict())
+    for name, tensor in expected.items():
+        if name not in state or state[name].shape != tensor.shape:
+            found = tuple(state[name].shape) if name in state else "nothing"
+            raise ValueError(
+                f"{method}: {name} is {found} in the released state, {tuple(tensor.shape)} by the encoder spec and "
+                f"options: give the options and the spec it was trained with"
+            )
+    module.load_state_dict(dict(state), strict=True)

@@ -1,0 +1,101 @@
+"""REIN: learnable tokens per layer that refine the patch tokens after every block (CVPR 2024).
+
+Written from the equations of the paper; the forward agrees with vectors of the released module.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import EncoderSpec, Method, Queries, load_exactly, take
+from methods.options import ReinOptions
+from methods.parts import QueryLink
+
+
+class Rein(Method):
+    """Token-to-feature attention with one output layer shared by all blocks."""
+
+    Options = ReinOptions
+    identity_at_init = False
+    no_weight_decay = ("tokens_a", "tokens_b", "tokens", "scale")
+
+    def __init__(self, spec: EncoderSpec, options: ReinOptions) -> None:
+        """As many tokens as the head has queries; U(-v, v) with v = sqrt(6 / (3 p^2 + sqrt(D r))) (full rank: + D)."""
+        super().__init__(spec, options)
+        self.options = options
+        fan = math.sqrt(spec.width * options.rank) if options.rank else spec.width
+        bound = math.sqrt(6 / (3 * spec.patch_size**2 + fan))
+        if options.rank:
+            self.tokens_a = _uniform(bound, spec.blocks, spec.queries, options.rank)
+            self.tokens_b = _uniform(bound, spec.blocks, options.rank, spec.width)
+        else:
+            self.tokens = _uniform(bound, spec.blocks, spec.queries, spec.width)
+        self.token_to_feature = nn.Linear(spec.width, spec.width)
+        self.output = nn.Linear(spec.width, spec.width)
+        nn.init.kaiming_uniform_(self.token_to_feature.weight, a=math.sqrt(5))
+        nn.init.kaiming_uniform_(self.output.weight, a=math.sqrt(5))
+        if options.zero_init:
+            nn.init.zeros_(self.output.weight)
+            nn.init.zeros_(self.output.bias)
+        else:
+            self.scale = nn.Parameter(torch.tensor(options.scale_init))
+        self.link = QueryLink(spec.width, spec.query_width) if spec.linked else None
+
+    def bank(self) -> Tensor:
+        """Tokens of all layers [L, T, D]."""
+        return self.tokens_a @ self.tokens_b if self.options.rank else self.tokens
+
+    def refine(self, x_BND: Tensor, layer: int, depth_BMD: Tensor | None = None) -> Tensor:
+        """f' = f + s W2 (S[:, 1:] (T[1:] W1) + f), S = softmax(f T^T / sqrt(D)); token 0 is a sink (REIN Eq. 2-6)."""
+        tokens_TD = self.tokens_a[layer] @ self.tokens_b[layer] if self.options.rank else self.tokens[layer]
+        logits_BNT = x_BND @ tokens_TD.T / math.sqrt(self.spec.width)
+        # softmax in at least fp32: bf16 weights of some hundred tokens would not add up to 1
+        attention_BNT = logits_BNT.softmax(-1, dtype=torch.promote_types(logits_BNT.dtype, torch.float32))
+        value_TD = self.token_to_feature(tokens_TD[1:])
+        update_BND = attention_BNT[..., 1:].to(value_TD.dtype) @ value_TD
+        delta_BND: Tensor = self.output(update_BND + x_BND)
+        return x_BND + (delta_BND if self.options.zero_init else self.scale * delta_BND)
+
+    def queries(self) -> Queries | None:
+        """Query positions linked from all tokens, token 0 included."""
+        if self.link is None:
+            return None
+        return Queries(position_QC=self.link(self.bank()), replace_content=self.options.replace_content)
+
+    @classmethod
+    def from_released(cls, state_dict: Mapping[str, Tensor], spec: EncoderSpec, **options: Any) -> Self:
+        """Read a released `Reins` or `LoRAReins` state dict; rank and variant are read off its names and shapes."""
+        low_rank = "learnable_tokens_a" in state_dict
+        options.setdefault("rank", state_dict["learnable_tokens_a"].shape[-1] if low_rank else 0)
+        options.setdefault("zero_init", "scale" not in state_dict)
+        names = {
+            **({"learnable_tokens_a": "tokens_a", "learnable_tokens_b": "tokens_b"} if low_rank else {}),
+            **({} if low_rank else {"learnable_tokens": "tokens"}),
+            **({"scale": "scale"} if "scale" in state_dict else {}),
+            **{f"{t}.{p}": f"{o}.{p}" for t, o in _LINEARS.items() for p in ("weight", "bias")},
+            **{f"{n}.{p}": f"link.{n}.{p}" if spec.linked else "" for n in _LINKS for p in ("weight", "bias")},
+        }
+        method = cls(spec, ReinOptions(**options))
+        load_exactly(method, take(state_dict, names, "REIN"), "REIN")
+        return method
+
+    @classmethod
+    def expected_count(cls, spec: EncoderSpec, options: ReinOptions) -> int:
+        """L (m r + r D) + 2 (D^2 + D) + link + 1 (sheet, section 6)."""
+        m, r, d = spec.queries, options.rank, spec.width
+        tokens = spec.blocks * (m * r + r * d if r else m * d)
+        link = QueryLink.count(d, spec.query_width) if spec.linked else 0
+        return tokens + 2 * (d * d + d) + link + (0 if options.zero_init else 1)
+
+
+_LINEARS = {"mlp_token2feat": "token_to_feature", "mlp_delta_f": "output"}
+_LINKS = ("transform", "merge")
+
+
+def _uniform(bound: float, *shape: int) -> nn.Parameter:
+    return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))

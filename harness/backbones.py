@@ -1,0 +1,133 @@
+"""Frozen encoders behind one class; the depth encoder is one of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import timm
+import torch
+from safetensors.torch import load_file
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from torch import Tensor, nn
+
+from benchmarks.tasks import Band
+from harness.bands import expand_kernel
+from harness.zoo import WEIGHTS, BackboneSpec, Build
+
+log = logging.getLogger(__name__)
+
+BlockHook = Callable[[Tensor, int], Tensor]
+
+
+class Encoder(nn.Module):
+    """A frozen vision transformer that returns patch-token maps of chosen blocks.
+
+    Attributes:
+        model: the timm model; its `blocks` may be wrapped or injected into by a method.
+        feature_blocks: blocks whose outputs `forward` returns.
+    """
+
+    def __init__(self, model: nn.Module, feature_blocks: Sequence[int]) -> None:
+        """Freeze the model and put it in evaluation mode."""
+        super().__init__()
+        self.model = model.requires_grad_(False).eval()
+        self.feature_blocks = tuple(feature_blocks)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer blocks."""
+        return cast(nn.ModuleList, self.model.blocks)
+
+    @property
+    def width(self) -> int:
+        """Token width D."""
+        return cast(int, self.model.embed_dim)
+
+    @property
+    def heads(self) -> int:
+        """Attention heads per block."""
+        attention: Any = self.blocks[0].attn
+        return int(attention.num_heads)
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels."""
+        patch_embed: Any = self.model.patch_embed
+        return int(patch_embed.patch_size[0])
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Class and register tokens before the patch tokens."""
+        return int(cast(int, getattr(self.model, "num_prefix_tokens", 0)))
+
+    def hook_blocks(self, hook: BlockHook) -> None:
+        """Let `hook(output, block index)` replace the raw output of every block as it now stands."""
+        for i, block in enumerate(self.blocks):
+            block.register_forward_hook(lambda _module, _inputs, output, i=i: hook(output, i))
+
+    def forward(self, x_BCHW: Tensor, every_block: bool = False) -> list[Tensor]:
+        """Images [B, bands, H, W] -> maps [B, D, h, w] of the feature blocks (or every block), without final norm."""
+        indices = list(range(len(self.blocks))) if every_block else list(self.feature_blocks)
+        maps = self.model.forward_intermediates(x_BCHW, indices=indices, intermediates_only=True, norm=False)  # type: ignore[operator]
+        return cast(list[Tensor], maps)
+
+
+def build_encoder(spec: BackboneSpec, size: str, bands: Sequence[Band], expansion: str, init: str) -> Encoder:
+    """Build a backbone for a task's bands.
+
+    Args:
+        spec: which backbone.
+        size: `mini` or `paper`.
+        bands: the bands it will be fed, in order.
+        expansion: how its patch embedding meets them (see `bands.expand_kernel`).
+        init: `pretrained`, or `random` (drawn from torch's default generator).
+
+    Raises:
+        ValueError: the weights are missing, cannot be fetched or do not fit.
+    """
+    build = spec.builds[size]
+    model: Any = timm.create_model(spec.entry, num_classes=0, **build.options)
+    if init == "pretrained":
+        _load_weights(model, spec, build)
+    projection: nn.Conv2d = model.patch_embed.proj
+    kernel = expand_kernel(projection.weight.detach(), spec.bands, bands, expansion)
+    projection.weight, projection.in_channels = nn.Parameter(kernel.contiguous()), len(bands)
+    return Encoder(model, build.feature_blocks)
+
+
+def _load_weights(model: nn.Module, spec: BackboneSpec, build: Build) -> None:
+    if not build.weights.startswith("hub:"):
+        state = load_file(WEIGHTS / build.weights)
+        model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=True)
+        return
+    name = build.weights.removeprefix("hub:")
+    log.info("fetching %s", name)
+    try:
+        if name.count("/") == 2:
+            model.load_state_dict(_read_depth_anything(name, model), strict=True)
+        else:
+            fetched = timm.create_model(name, pretrained=True, num_classes=0, **build.options)
+            model.load_state_dict(fetched.state_dict(), strict=True)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"cannot load the published weights {name} of backbone {spec.name}: {error}. Fetch them once where the "
+            f"model hub can be reached (they are kept in its cache), or use --scale mini"
+        ) from error
+
+
+def _read_depth_anything(name: str, model: nn.Module) -> dict[str, Tensor]:
+    """The DINOv2 encoder inside a published Depth Anything checkpoint, resampled to the model's patch and grid."""
+    from huggingface_hub import hf_hub_download
+
+    repository, _, file = name.rpartition("/")
+    state = torch.load(hf_hub_download(repository, file), map_location="cpu", weights_only=True)
+    return depth_anything_encoder(state, model)
+
+
+def depth_anything_encoder(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Keep the encoder's tensors (prefix `pretrained.`) and convert names, patch kernel and position grid with timm."""
+    prefix = "pretrained."
+    encoder = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    return checkpoint_filter_fn(encoder, cast(VisionTransformer, model))

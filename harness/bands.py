@@ -1,0 +1,42 @@
+"""Bands: how an encoder pretrained on three visible bands meets a task's bands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from timm.models import adapt_input_conv
+from torch import Tensor
+
+from benchmarks.tasks import Band
+
+
+def nearest_bands(wanted: Sequence[Band], given: Sequence[Band]) -> list[int]:
+    """For each wanted band the index of the given band nearest in wavelength (ties: the earlier one)."""
+    return [min(range(len(given)), key=lambda i: abs(given[i].centre_um - band.centre_um)) for band in wanted]
+
+
+def expand_kernel(weight_DChw: Tensor, pretrained: Sequence[Band], task: Sequence[Band], mode: str) -> Tensor:
+    """A patch-embedding kernel for the task's bands from one for the pretrained bands.
+
+    Args:
+        weight_DChw: kernel [D, pretrained bands, h, w].
+        pretrained: its bands, in order.
+        task: the task's bands, in file order.
+        mode: `nearest` copies the channel nearest in wavelength; `mean` gives every band the mean channel, scaled by
+            pretrained / task bands so that grey input keeps its response; `released` copies channel i mod 3 to
+            band i, as SpectralMoE's converter does; `timm` is timm's own repetition with that scaling.
+
+    Returns:
+        Kernel [D, task bands, h, w].
+    """
+    if mode == "nearest":
+        return weight_DChw[:, nearest_bands(task, pretrained)]
+    if mode == "mean":
+        scale = len(pretrained) / len(task)
+        return weight_DChw.mean(1, keepdim=True).repeat(1, len(task), 1, 1) * scale
+    if mode == "released":
+        return weight_DChw[:, torch.arange(len(task)) % len(pretrained)]
+    if mode == "timm":
+        return adapt_input_conv(len(task), weight_DChw)
+    raise ValueError(f"unknown protocol.band_expansion={mode} (known: nearest, mean, released, timm)")

@@ -1,0 +1,205 @@
+"""Commands: parse, call, print. No logic."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.suites import SUITES
+from benchmarks.tasks import TASKS
+from harness import driver, screen
+from harness.lookup import find, find_method
+from harness.plan import Request, make_plan
+from harness.zoo import BACKBONES
+from methods import METHODS
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Compare parameter-efficient fine-tuning methods for domain-generalised segmentation under one protocol.",
+    epilog="Example: python run.py --suite smoke",
+)
+
+Suite = Annotated[str, typer.Option("--suite", help="Suite to run (see `list suites`).", show_default=False)]
+ScaleName = Annotated[str, typer.Option("--scale", help="`mini`: seconds per trial; `paper`: published sizes.")]
+TaskNames = Annotated[list[str], typer.Option("--task", help="Only this task (may be repeated).", show_default=False)]
+BackboneNames = Annotated[
+    list[str], typer.Option("--backbone", help="Only this backbone (may be repeated).", show_default=False)
+]
+MethodNames = Annotated[
+    list[str],
+    typer.Option(
+        "--method", help="Only this method, by name or path/to/file.py:Class (repeatable).", show_default=False
+    ),
+]
+Seeds = Annotated[int, typer.Option("--seeds", help="Number of seeds; 0 for the suite's own.")]
+Settings = Annotated[
+    list[str],
+    typer.Option("--set", help="method.option=value or protocol.field=value (may be repeated).", show_default=False),
+]
+DataRoot = Annotated[
+    Path | None, typer.Option("--data-root", help="Folder of real data sets; without it, synthetic scenes.")
+]
+Results = Annotated[Path, typer.Option("--results", help="Where records and tables go.")]
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    context: typer.Context,
+    suite: Suite = "",
+    task: TaskNames = [],  # noqa: B006 (typer reads the default, nobody writes it)
+    backbone: BackboneNames = [],  # noqa: B006
+    method: MethodNames = [],  # noqa: B006
+    seeds: Seeds = 0,
+    settings: Settings = [],  # noqa: B006
+    scale: ScaleName = "mini",
+    data_root: DataRoot = None,
+    executor: Annotated[str, typer.Option("--executor", help="`local`: one trial after the other.")] = "local",
+    results: Results = Path("results"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run again what has a record.")] = False,
+) -> None:
+    """Compare parameter-efficient fine-tuning methods for domain-generalised segmentation under one protocol."""
+    if context.invoked_subcommand:
+        if suite:
+            raise ValueError(f"--suite {suite} stands before the command {context.invoked_subcommand}: put it after")
+        return
+    if not suite:
+        raise ValueError(f"nothing to do: give --suite NAME (known: {', '.join(SUITES)}) or a command (see --help)")
+    request = Request(
+        suite=suite,
+        scale=scale,
+        tasks=task,
+        backbones=backbone,
+        methods=method,
+        seeds=seeds,
+        settings=settings,
+        data_root=data_root,
+    )
+    raise typer.Exit(driver.run_suite(request, executor=executor, results=results, fresh=fresh))
+
+
+@app.command()
+def plan(
+    suite: Suite,
+    task: TaskNames = [],  # noqa: B006
+    backbone: BackboneNames = [],  # noqa: B006
+    method: MethodNames = [],  # noqa: B006
+    seeds: Seeds = 0,
+    settings: Settings = [],  # noqa: B006
+    scale: ScaleName = "mini",
+    data_root: DataRoot = None,
+    results: Results = Path("results"),
+) -> None:
+    """Show the trials of a suite, which of them are cached, and what the rest may cost."""
+    request = Request(
+        suite=suite,
+        scale=scale,
+        tasks=task,
+        backbones=backbone,
+        methods=method,
+        seeds=seeds,
+        settings=settings,
+        data_root=data_root,
+    )
+    made = make_plan(request, driver.existing_records(results, scale))
+    screen.show_plan(made)
+    screen.show_trials(made)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str, typer.Argument(help="tasks, backbones, methods or suites", metavar="KIND")],
+) -> None:
+    """List what there is: tasks, backbones, methods or suites."""
+    rows = find("kind of thing", kind, _LISTINGS)()
+    screen.show_listing(kind, rows)
+
+
+@app.command()
+def tables(
+    results: Results = Path("results"),
+    scale: ScaleName = "mini",
+) -> None:
+    """Build all tables again, from the records alone."""
+    driver.rebuild_tables(results, scale)
+
+
+@app.command()
+def show(
+    key: Annotated[str, typer.Argument(help="A trial key, or its beginning.", metavar="KEY")],
+    results: Results = Path("results"),
+    scale: ScaleName = "mini",
+) -> None:
+    """Show one record: inputs, scores, times, and the traceback of a failed trial."""
+    screen.show_record(driver.find_record(results, scale, key))
+
+
+@app.command()
+def pretrain(
+    what: Annotated[str, typer.Argument(help="dinov3 or depth", metavar="ENCODER")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the weights.")] = Path("harness/weights"),
+    steps: Annotated[int, typer.Option("--steps", help="Optimiser steps.")] = 6000,
+    seed: Annotated[int, typer.Option("--seed", help="Random seed.")] = 0,
+) -> None:
+    """Make the shipped mini weights again, from synthetic scenes without labels, and print their probe score."""
+    from harness.pretrain import pretrain as run_pretraining
+
+    run_pretraining(what, out=out, steps=steps, seed=seed)
+
+
+def _method_rows() -> list[dict[str, object]]:
+    classes = {name: find_method(name).options_class for name in METHODS}
+    return [
+        {
+            "name": name,
+            "title": options.title,
+            "depth": "yes" if options.make({}).needs_depth else "no",
+            "presets (port)": ", ".join(f"{preset} ({port})" for preset, port in options.ports.items()),
+            "paper": options.paper,
+        }
+        for name, options in classes.items()
+    ]
+
+
+_LISTINGS: dict[str, Callable[[], list[dict[str, object]]]] = {
+    "tasks": lambda: [
+        {
+            "name": task.name,
+            "title": task.title,
+            "bands": ",".join(band.name for band in task.bands),
+            "classes": "; ".join(f"{len(s.classes)} ({s.kind})" for s in (task.embedded, task.files) if s),
+        }
+        for task in TASKS.values()
+    ],
+    "backbones": lambda: [
+        {"name": b.name, "title": b.title, "timm class": b.entry, "pretrained on": ",".join(x.name for x in b.bands)}
+        for b in BACKBONES.values()
+    ],
+    "methods": _method_rows,
+    "suites": lambda: [{"name": s.name, "seeds": s.seeds, "what": s.title} for s in SUITES.values()],
+}
+
+
+def run() -> None:
+    """Entry point: user errors end in one message and exit code 2, an interrupt in 130."""
+    screen.set_up_logging()
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as end:  # pragma: no cover (typer raises it only in standalone mode)
+        sys.exit(end.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        screen.fail("interrupted: finished trials are kept; the same command goes on from here")
+        sys.exit(130)
+    except ValueError as error:
+        logging.getLogger(__name__).debug("user error", exc_info=True)
+        screen.fail(str(error))
+        sys.exit(2)

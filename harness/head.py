@@ -1,0 +1,166 @@
+"""Mask2Former from the parts of `transformers`, with optional linked queries; its loss and its semantic inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import Mask2FormerConfig
+from transformers.models.mask2former.modeling_mask2former import (
+    Mask2FormerLoss,
+    Mask2FormerPixelDecoder,
+    Mask2FormerPreTrainedModel,
+    Mask2FormerTransformerModule,
+)
+
+from benchmarks.tasks import IGNORE
+from harness.scales import HeadSizes
+from methods.base import Queries
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """Per decoder layer, last one last: class logits [B, Q, K + 1] and mask logits [B, Q, h, w]."""
+
+    classes: list[Tensor]
+    masks: list[Tensor]
+
+
+class LinkedTransformer(Mask2FormerTransformerModule):
+    """The transformer decoder with the query positions, and if wanted their content, coming from a method.
+
+    Args:
+        replace_content: derive the content from the positions by a linear layer instead of a learned table.
+    """
+
+    def __init__(self, in_features: int, config: Mask2FormerConfig, replace_content: bool) -> None:
+        """Drop the learned tables that the linked queries stand in for."""
+        super().__init__(in_features, config)
+        del self.queries_embedder
+        self.content: nn.Linear | None = None
+        if replace_content:
+            del self.queries_features
+            self.content = nn.Linear(config.hidden_dim, config.hidden_dim)
+
+    def decode(self, levels: list[Tensor], mask_features: Tensor, position_QC: Tensor) -> tuple[list[Tensor], ...]:
+        """Decode; returns the normed hidden states [Q, B, C] and the mask logits [B, Q, h, w] of every layer."""
+        batch = mask_features.shape[0]
+        features, positions, sizes = [], [], []
+        for i, level in enumerate(levels):
+            sizes.append(level.shape[-2:])
+            embedded = self.position_embedder(level.shape, level.device, level.dtype, None)
+            positions.append(embedded.flatten(2).permute(2, 0, 1))
+            projected = self.input_projections[i](level).flatten(2) + self.level_embed.weight[i][None, :, None]
+            features.append(projected.permute(2, 0, 1))
+        content_QC = self.queries_features.weight if self.content is None else self.content(position_QC)
+        output = self.decoder(
+            inputs_embeds=content_QC[:, None].repeat(1, batch, 1),
+            multi_stage_positional_embeddings=positions,
+            pixel_embeddings=mask_features,
+            encoder_hidden_states=features,
+            query_position_embeddings=position_QC[:, None].repeat(1, batch, 1),
+            feature_size_list=sizes,
+            return_dict=True,
+        )
+        return list(output.intermediate_hidden_states), list(output.masks_queries_logits)
+
+
+class Mask2FormerHead(Mask2FormerPreTrainedModel):  # type: ignore[no-untyped-call]
+    """Pixel decoder, transformer decoder, class layer and loss.
+
+    Args:
+        width: channels of the four feature maps.
+        classes: number of classes K.
+        sizes: the scale's head sizes.
+        queries: an example of the method's linked queries, or None for learned ones.
+    """
+
+    def __init__(self, width: int, classes: int, sizes: HeadSizes, queries: Queries | None) -> None:
+        """Build the parts and initialise them as `transformers` does."""
+        config = _config(sizes, classes)
+        super().__init__(config)
+        self.pixel_decoder = Mask2FormerPixelDecoder(config, feature_channels=[width] * 4)
+        self.transformer = (
+            LinkedTransformer(sizes.width, config, queries.replace_content)
+            if queries
+            else Mask2FormerTransformerModule(sizes.width, config)
+        )
+        self.class_layer = nn.Linear(sizes.width, classes + 1)
+        self.weights = {
+            "loss_cross_entropy": config.class_weight,
+            "loss_mask": config.mask_weight,
+            "loss_dice": config.dice_weight,
+        }
+        self.criterion = Mask2FormerLoss(config, self.weights)
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def forward(self, maps: list[Tensor], queries: Queries | None) -> Predictions:
+        """Four maps [B, D, h, w], finest first, and the linked queries -> predictions of every decoder layer."""
+        pixels = self.pixel_decoder(maps, output_hidden_states=False, return_dict=True)
+        levels, mask_features = list(pixels.multi_scale_features), pixels.mask_features
+        if isinstance(self.transformer, LinkedTransformer):
+            assert queries, "a head built for linked queries is fed them at every step"
+            hidden, masks = self.transformer.decode(levels, mask_features, queries.position_QC)
+        else:
+            output = self.transformer(levels, mask_features)
+            hidden, masks = list(output.intermediate_hidden_states), list(output.masks_queries_logits)
+        classes = [self.class_layer(state_QBC.transpose(0, 1)) for state_QBC in hidden]
+        return Predictions(classes=classes, masks=masks)
+
+    @property
+    def linked(self) -> bool:
+        """Whether the query positions come from the method."""
+        return isinstance(self.transformer, LinkedTransformer)
+
+    def loss(self, predictions: Predictions, label_BHW: Tensor) -> Tensor:
+        """Mask2Former's loss in fp32: cross-entropy 2, mask 5, dice 5, summed over the decoder's layers.
+
+        Targets are one binary mask per class present; ignored pixels count as negatives in the mask losses.
+        """
+        present = [label_HW.unique() for label_HW in label_BHW]
+        class_labels = [values[values != IGNORE] for values in present]
+        mask_labels = [
+            (label_HW[None] == values[:, None, None]).float()
+            for label_HW, values in zip(label_BHW, class_labels, strict=True)
+        ]
+        pairs = [
+            {"masks_queries_logits": masks.float(), "class_queries_logits": classes.float()}
+            for masks, classes in zip(predictions.masks, predictions.classes, strict=True)
+        ]
+        losses = self.criterion(
+            **pairs[-1], mask_labels=mask_labels, class_labels=class_labels, auxiliary_predictions=pairs[:-1]
+        )
+        weighted = [
+            value * weight for name, value in losses.items() for kind, weight in self.weights.items() if kind in name
+        ]
+        return torch.stack(weighted).sum()
+
+    @staticmethod
+    def semantic(predictions: Predictions, size: tuple[int, int]) -> Tensor:
+        """Class scores [B, K, H, W] of the last layer, as MMSegmentation computes them.
+
+        Masks are resized to the input before the sigmoid; the no-object column is left out after the softmax.
+        """
+        masks = nn.functional.interpolate(
+            predictions.masks[-1].float(), size=size, mode="bilinear", align_corners=False
+        ).sigmoid()
+        classes = predictions.classes[-1].float().softmax(-1)[..., :-1]
+        return torch.einsum("bqk,bqhw->bkhw", classes, masks)
+
+
+def _config(sizes: HeadSizes, classes: int) -> Mask2FormerConfig:
+    config = Mask2FormerConfig(
+        feature_size=sizes.width,
+        mask_feature_size=sizes.width,
+        hidden_dim=sizes.width,
+        encoder_layers=sizes.pixel_layers,
+        encoder_feedforward_dim=sizes.pixel_feedforward,
+        decoder_layers=sizes.decoder_layers,
+        dim_feedforward=sizes.feedforward,
+        num_queries=sizes.queries,
+        train_num_points=sizes.points,
+        common_stride=sizes.common_stride,
+    )
+    config.num_labels = classes
+    return config

@@ -1,0 +1,202 @@
+"""Makes the shipped mini weights: encoders trained on synthetic scenes of many random domains, without labels.
+
+The backbone learns to fill in masked pixels of three visible bands (SimMIM: Xie et al., CVPR 2022); no output of the
+simulator but the image is used. The depth encoder learns height from the same three bands, as a monocular depth
+network does; only its encoder is kept. A linear probe on scenes of other random domains, the one place where labels
+are read, scores both beside a random encoder.
+
+    python run.py pretrain dinov3     # harness/weights/dinov3_mini.safetensors
+    python run.py pretrain depth      # harness/weights/depth_mini.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from rich.progress import track
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from benchmarks.synthetic.scenes import CLASSES, pretraining_scenes
+from benchmarks.tasks import FBP_CS
+from harness.backbones import Encoder, build_encoder
+from harness.bands import nearest_bands
+from harness.lookup import find
+from harness.metrics import areas, confusion, scores
+from harness.optim import decay
+from harness.trial import stream_seed
+from harness.zoo import BACKBONES, DEPTH_ENCODER, RGB, BackboneSpec
+
+log = logging.getLogger(__name__)
+
+_SCENES, _SCENE_PX, _PX, _BATCH = 1500, 128, 64, 16
+_PROBE_STEPS, _PROBE_TRAIN, _PROBE_TEST = 300, 256, 256
+_MASKED = 0.5
+_HEIGHT_M = 8.0  # metres per unit of the depth target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenes:
+    """Images [n, 3, px, px] normalised by their own statistics, heights [n, px, px] in metres, labels [n, px, px]."""
+
+    image: Tensor
+    height: Tensor
+    label: Tensor
+
+
+def pretrain(what: str, *, out: Path, steps: int, seed: int) -> dict[str, float]:
+    """Train an encoder, write its weights in half precision, and return probe scores (mIoU in percent).
+
+    Args:
+        what: a backbone's name, or `depth`.
+        out: folder for `NAME_mini.safetensors`.
+        steps: optimiser steps of 16 crops.
+        seed: of scenes, initialisation and masks.
+    """
+    torch.set_num_threads(1)
+    spec = find("encoder", what, {**BACKBONES, "depth": DEPTH_ENCODER})
+    scenes = render(_SCENES, _SCENE_PX, seed)
+    torch.manual_seed(stream_seed(seed, "encoder"))
+    encoder = _fresh(spec)
+    objective = _Height(encoder) if what == "depth" else _MaskedPixels(encoder)
+    _optimise(objective, _crops(scenes, seed), steps)
+    build = spec.builds["mini"]
+    state = {name: tensor.half().contiguous() for name, tensor in encoder.model.state_dict().items()}
+    found = {"probe_miou": probe(encoder, seed), "probe_miou_random": probe(_fresh(spec), seed)}
+    out.mkdir(parents=True, exist_ok=True)
+    notes = {"command": f"python run.py pretrain {what} --steps {steps} --seed {seed}", **found}
+    save_file(state, out / build.weights, metadata={name: str(note) for name, note in notes.items()})
+    log.warning("wrote %s: %s", out / build.weights, json.dumps(notes))
+    return found
+
+
+def render(count: int, px: int, seed: int) -> Scenes:
+    """Scenes of random domains; bands R, G, B."""
+    rgb = nearest_bands(RGB, FBP_CS.bands)
+    rendered = list(track(pretraining_scenes(count, px, seed), "rendering scenes", total=count, transient=True))
+    image = torch.from_numpy(np.stack([scene.image[..., rgb] for scene in rendered])).permute(0, 3, 1, 2).float()
+    mean, std = image.mean((0, 2, 3), keepdim=True), image.std((0, 2, 3), keepdim=True)
+    return Scenes(
+        image=(image - mean) / std,
+        height=torch.from_numpy(np.stack([scene.height_m for scene in rendered])).float(),
+        label=torch.from_numpy(np.stack([scene.label for scene in rendered])).long(),
+    )
+
+
+def probe(encoder: Encoder, seed: int) -> float:
+    """mIoU of a linear layer on the four feature maps, trained and tested on scenes of unseen random domains."""
+    encoder.eval()
+    train, test = render(_PROBE_TRAIN, _PX, seed + 1), render(_PROBE_TEST, _PX, seed + 2)
+    patch, classes = encoder.patch_size, len(CLASSES)
+    features = [torch.cat([_features(encoder, chunk) for chunk in part.image.split(64)]) for part in (train, test)]
+    mean, std = features[0].mean((0, 2, 3), keepdim=True), features[0].std((0, 2, 3), keepdim=True)
+    features = [(f - mean) / std for f in features]
+    torch.manual_seed(stream_seed(seed, "probe"))
+    layer = nn.Conv2d(features[0].shape[1], patch * patch * classes, 1)
+    optimiser = torch.optim.AdamW(layer.parameters(), lr=1e-3, weight_decay=0.05)
+    for step in range(_PROBE_STEPS):
+        rows = torch.randint(len(train.label), (32,))
+        loss = nn.functional.cross_entropy(
+            nn.functional.pixel_shuffle(layer(features[0][rows]), patch), train.label[rows]
+        )
+        optimiser.param_groups[0]["lr"] = 1e-3 * decay(step, _PROBE_STEPS, 0.9, 10)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        predicted = nn.functional.pixel_shuffle(layer(features[1]), patch).argmax(1)
+    return scores(areas(confusion(predicted.numpy(), test.label.numpy(), classes))).miou
+
+
+@torch.no_grad()
+def _features(encoder: Encoder, image: Tensor) -> Tensor:
+    return torch.cat(encoder(image), dim=1)
+
+
+def _fresh(spec: BackboneSpec) -> Encoder:
+    encoder = build_encoder(spec, "mini", RGB, "nearest", "random")
+    encoder.requires_grad_(True)
+    return encoder
+
+
+class _MaskedPixels(nn.Module):
+    """Half of the patches are replaced by a learned token; L1 on the missing pixels."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.token = nn.Parameter(torch.zeros(encoder.width))
+        self.decoder = nn.Conv2d(encoder.width, 3 * encoder.patch_size**2, 1)
+
+    def forward(self, image_BCHW: Tensor, _height_BHW: Tensor) -> Tensor:
+        patch = self.encoder.patch_size
+        side = image_BCHW.shape[-1] // patch
+        masked_Bhw = torch.rand(len(image_BCHW), side, side) < _MASKED
+
+        def hide(_module: nn.Module, _inputs: tuple[Tensor, ...], tokens_BhwD: Tensor) -> Tensor:
+            return torch.where(masked_Bhw[..., None], self.token, tokens_BhwD)
+
+        patch_embed = cast(nn.Module, self.encoder.model.patch_embed)
+        handle = patch_embed.register_forward_hook(hide)
+        features = self.encoder(image_BCHW)[-1]
+        handle.remove()
+        drawn = nn.functional.pixel_shuffle(self.decoder(features), patch)
+        missing = masked_Bhw.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, None].expand_as(drawn)
+        return (drawn - image_BCHW)[missing].abs().mean()
+
+
+class _Height(nn.Module):
+    """Height in units of 8 m from the last block; L1."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = nn.Conv2d(encoder.width, encoder.patch_size**2, 1)
+
+    def forward(self, image_BCHW: Tensor, height_BHW: Tensor) -> Tensor:
+        drawn = nn.functional.pixel_shuffle(self.decoder(self.encoder(image_BCHW)[-1]), self.encoder.patch_size)
+        return (drawn[:, 0] - height_BHW / _HEIGHT_M).abs().mean()
+
+
+def _crops(scenes: Scenes, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless random crops, flipped and transposed."""
+    generator = np.random.default_rng(stream_seed(seed, "crops"))
+    while True:
+        images, heights = [], []
+        for _ in range(_BATCH):
+            i = generator.integers(len(scenes.image))
+            y, x = generator.integers(_SCENE_PX - _PX + 1, size=2)
+            window = (slice(y, y + _PX), slice(x, x + _PX))
+            image, height = scenes.image[i][:, window[0], window[1]], scenes.height[i][window]
+            flips = [axis for axis in (-1, -2) if generator.integers(2)]
+            image, height = image.flip(flips), height.flip(flips)
+            if generator.integers(2):
+                image, height = image.mT, height.mT
+            images.append(image)
+            heights.append(height)
+        yield torch.stack(images), torch.stack(heights)
+
+
+def _optimise(objective: nn.Module, crops: Iterator[tuple[Tensor, Tensor]], steps: int) -> None:
+    parameters = list(objective.parameters())
+    optimiser = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.05, betas=(0.9, 0.95))
+    objective.train()
+    recent = 0.0
+    for step in track(range(1, steps + 1), "pretraining", transient=True):
+        loss = objective(*next(crops))
+        optimiser.param_groups[0]["lr"] = 1e-3 * decay(step - 1, steps, 0.9, 200)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        recent += float(loss.detach())
+        if step % 500 == 0:
+            log.warning("step %d of %d: loss %.4f", step, steps, recent / 500)
+            recent = 0.0

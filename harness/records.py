@@ -1,0 +1,164 @@
+"""Records are the truth: one per trial, named by the trial key.
+
+A record is `KEY.json` with two parts, `result` (bit-identical on a rerun, hashed) and `run` (never compared), and
+beside it `KEY.safetensors` with the areas, written first and bound to the JSON by its SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from harness.trial import canonical
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What is known of one trial after it ended.
+
+    Args:
+        key: the trial key.
+        status: `done` or `failed`; only `done` counts as cached.
+        result: inputs and, if done, metrics; plain JSON values without NaN (None instead).
+        run: times, memory, host, commit, timestamps.
+        error: type, message and traceback of a failed trial, else None.
+        arrays: areas per tile and confusion matrices of a done trial.
+    """
+
+    key: str
+    status: str
+    result: Mapping[str, Any]
+    run: Mapping[str, Any]
+    error: Mapping[str, str] | None = None
+    arrays: Arrays = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """The trial's inputs, whose hash is the key."""
+        inputs: Mapping[str, Any] = self.result["inputs"]
+        return inputs
+
+
+class RecordStore:
+    """The folder of records."""
+
+    def __init__(self, folder: Path) -> None:
+        """Create the folder.
+
+        Raises:
+            ValueError: it cannot be written.
+        """
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise ValueError(
+                f"results folder {folder} cannot be written ({error.strerror}): choose another with --results DIR, or "
+                f"change its permissions"
+            ) from error
+
+    def path(self, key: str) -> Path:
+        """Where the JSON of a record is."""
+        return self.folder / f"{key}.json"
+
+    def write(self, record: Record) -> None:
+        """Write a record whole or not at all: the arrays first, then the JSON, each by rename."""
+        result = dict(record.result)
+        if record.arrays:
+            data = save_arrays({name: np.ascontiguousarray(array) for name, array in record.arrays.items()})
+            result["arrays_sha256"] = hashlib.sha256(data).hexdigest()
+            _replace(self.path(record.key).with_suffix(".safetensors"), data)
+        body = {
+            "schema": SCHEMA,
+            "key": record.key,
+            "status": record.status,
+            "result": result,
+            "result_sha256": hashlib.sha256(canonical(result).encode()).hexdigest(),
+            "run": dict(record.run),
+            "error": record.error,
+        }
+        _replace(self.path(record.key), json.dumps(body, indent=1, allow_nan=False).encode())
+
+    def load(self, key: str) -> Record | None:
+        """The record of a key, or None. A corrupt one is renamed `*.corrupt`, warned about, and counts as missing."""
+        path = self.path(key)
+        if not path.is_file():
+            return None
+        try:
+            return _parse(path)
+        except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
+            for file in (path, path.with_suffix(".safetensors")):
+                if file.is_file():
+                    os.replace(file, file.with_name(file.name + ".corrupt"))
+            log.warning(
+                "record %s is corrupt (%s): renamed to %s.corrupt; its trial will run again", key, error, path.name
+            )
+            return None
+
+    def __iter__(self) -> Iterator[Record]:
+        """All whole records, by key."""
+        for path in sorted(self.folder.glob("*.json")):
+            record = self.load(path.stem)
+            if record:
+                yield record
+
+
+def _parse(path: Path) -> Record:
+    body = json.loads(path.read_bytes())
+    if body["schema"] != SCHEMA:
+        raise ValueError(f"schema {body['schema']} instead of {SCHEMA}")
+    if body["key"] != path.stem:
+        raise ValueError(f"its key {body['key']} is not its file name")
+    result = body["result"]
+    if hashlib.sha256(canonical(result).encode()).hexdigest() != body["result_sha256"]:
+        raise ValueError("its result does not match its hash")
+    arrays: Arrays = {}
+    if "arrays_sha256" in result:
+        data = path.with_suffix(".safetensors").read_bytes()
+        if hashlib.sha256(data).hexdigest() != result["arrays_sha256"]:
+            raise ValueError("its array file does not match its hash")
+        arrays = load_arrays(data)
+    if body["status"] not in ("done", "failed") or (body["status"] == "done") != bool(arrays):
+        raise ValueError(f"status {body['status']!r} does not fit its parts")
+    return Record(
+        key=body["key"],
+        status=body["status"],
+        result=result,
+        run=body["run"],
+        error=body["error"],
+        arrays=arrays,
+    )
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write beside the target, flush to the disk, rename."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

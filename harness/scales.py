@@ -1,0 +1,218 @@
+"""Protocols and scales: every size and every number of the recipe. Free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from benchmarks.tasks import SceneSizes
+from methods.options import nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """The training and evaluation recipe, the same for all methods of a scale.
+
+    Args:
+        steps: optimiser steps; 0 means `epochs` passes over the source training tiles.
+        epochs: passes, where `steps` is 0.
+        batch_size: tiles per step.
+        lr: learning rate of head and adapter (AdamW).
+        weight_decay: AdamW's, except for norms, query and level embeddings and what a method exempts.
+        power: of the polynomial decay to zero.
+        warmup_steps: linear warm-up before it.
+        clip_norm: gradient norm limit; 0 for none.
+        evaluations: number of evaluation points, the last one after the last step.
+        crop: side of a training crop in pixels.
+        resize: shortest edges drawn uniformly before the crop, in fractions of `crop`; empty for no resize.
+        cat_max_ratio: a crop is redrawn while one class exceeds this share.
+        flip: horizontal flip with probability 0.5.
+        photometric: brightness, contrast, saturation and hue jitter of the visible bands.
+        max_tiles: at most so many tiles per split and domain, spread evenly; 0 for all.
+        queries: linked queries from the method, or plain learned ones.
+        band_expansion: how three pretrained bands become the task's bands (harness/bands.py).
+        encoder_init: shipped or published weights, or random ones as a control.
+        depth: the depth encoder's features, or another image's as a control.
+        depth_noise: noise on the depth features, relative to their spread.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    steps: int
+    epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float
+    power: float
+    warmup_steps: int
+    clip_norm: float
+    evaluations: int
+    crop: int
+    resize: tuple[float, ...]
+    cat_max_ratio: float
+    flip: bool
+    photometric: bool
+    max_tiles: int
+    queries: Literal["linked", "plain"] = "linked"
+    band_expansion: Literal["nearest", "mean", "released", "timm"] = "nearest"
+    encoder_init: Literal["pretrained", "random"] = "pretrained"
+    depth: Literal["true", "shuffled"] = "true"
+    depth_noise: float = 0.0
+
+    # Studied within one table; every other field makes a recipe, and recipes never share a table.
+    CONTROLS: ClassVar[tuple[str, ...]] = ("queries", "band_expansion", "encoder_init", "depth", "depth_noise")
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run."""
+        if (self.steps > 0) == (self.epochs > 0):
+            raise ValueError(f"protocol.steps={self.steps} with protocol.epochs={self.epochs}: set exactly one above 0")
+        for name in ("batch_size", "evaluations", "crop"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"protocol.{name}={getattr(self, name)}: must be at least 1")
+        for name in ("lr", "weight_decay", "clip_norm", "depth_noise", "max_tiles", "warmup_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"protocol.{name}={getattr(self, name)}: must not be negative")
+        if 0 < self.steps < self.evaluations:
+            raise ValueError(
+                f"protocol.steps={self.steps} is below protocol.evaluations={self.evaluations}: lower evaluations too"
+            )
+
+    def change(self, given: Mapping[str, Any]) -> Protocol:
+        """This protocol with some fields changed; values may be strings, as typed.
+
+        Raises:
+            ValueError: an unknown field (the nearest is suggested) or a value that does not fit.
+        """
+        known = asdict(self)
+        for name in given:
+            if name not in known:
+                raise ValueError(f"unknown option protocol.{name}{nearest(name, known)}")
+        changed = {**known, **given}
+        for given_length, other in (("steps", "epochs"), ("epochs", "steps")):
+            if given_length in given and other not in given:
+                changed[other] = 0
+        if isinstance(changed["resize"], str):
+            changed["resize"] = changed["resize"].split(",") if changed["resize"] else ()
+        try:
+            return TypeAdapter(Protocol).validate_python(changed)
+        except ValidationError as error:
+            first = error.errors()[0]
+            if first["type"] == "value_error":
+                raise first["ctx"]["error"] from None
+            raise ValueError(f"protocol.{first['loc'][0]}={first['input']}: {first['msg']}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSizes:
+    """Sizes of the Mask2Former head; the names are those of its paper."""
+
+    width: int
+    pixel_layers: int
+    pixel_feedforward: int
+    decoder_layers: int
+    feedforward: int
+    queries: int
+    points: int
+    common_stride: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """A scale is data: the sizes of everything and the default protocol.
+
+    Args:
+        build: which build of each backbone it takes (`mini` or `paper`).
+        scenes: sizes of the embedded scenes, or None where only files are right.
+        loader_workers: processes that read tiles ahead; changes no number.
+    """
+
+    name: str
+    title: str
+    build: str
+    protocol: Protocol
+    head: HeadSizes
+    scenes: SceneSizes | None
+    loader_workers: int
+
+
+_MINI = Scale(
+    name="mini",
+    title="mini",
+    build="mini",
+    protocol=Protocol(
+        steps=160,
+        epochs=0,
+        batch_size=4,
+        lr=2e-3,
+        weight_decay=0.01,
+        power=0.9,
+        warmup_steps=5,
+        clip_norm=1.0,
+        evaluations=4,
+        crop=64,
+        resize=(0.75, 0.875, 1.0, 1.125, 1.25),
+        cat_max_ratio=0.75,
+        flip=True,
+        photometric=False,
+        max_tiles=512,
+    ),
+    head=HeadSizes(
+        width=64,
+        pixel_layers=1,
+        pixel_feedforward=128,
+        decoder_layers=3,
+        feedforward=128,
+        queries=16,
+        points=256,
+    ),
+    scenes=SceneSizes(source_scenes=96, target_scenes=16, scene_px=128, tile_px=64),
+    loader_workers=0,
+)
+
+_TEST = replace(
+    _MINI,
+    name="test",
+    title="test",
+    protocol=replace(_MINI.protocol, steps=4, evaluations=2, batch_size=2, max_tiles=8),
+    scenes=SceneSizes(source_scenes=4, target_scenes=2, scene_px=128, tile_px=64),
+)
+
+_PAPER = Scale(
+    name="paper",
+    title="paper",
+    build="paper",
+    protocol=Protocol(
+        steps=0,
+        epochs=20,
+        batch_size=8,
+        lr=1e-4,
+        weight_decay=0.05,
+        power=0.9,
+        warmup_steps=0,
+        clip_norm=0.0,
+        evaluations=20,
+        crop=512,
+        resize=(0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2),
+        cat_max_ratio=0.75,
+        flip=True,
+        photometric=True,
+        max_tiles=0,
+    ),
+    head=HeadSizes(
+        width=256,
+        pixel_layers=6,
+        pixel_feedforward=1024,
+        decoder_layers=10,
+        feedforward=2048,
+        queries=100,
+        points=12544,
+    ),
+    scenes=None,
+    loader_workers=4,
+)
+
+SCALES: dict[str, Scale] = {scale.name: scale for scale in (_MINI, _PAPER, _TEST)}
+"""`test` is hidden: a few steps that serve the tests."""

@@ -1,0 +1,69 @@
+"""Executors: hand pending trials to workers and collect their records; one vocabulary of statuses for the house."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from filelock import FileLock, Timeout
+
+from harness.records import Record, RecordStore
+from harness.trial import Trial
+
+STATUSES = ("planned", "cached", "running", "done", "failed", "skipped", "interrupted")
+
+
+class Watcher(Protocol):
+    """Is told how trials fare; the screen is one."""
+
+    def started(self, trial: Trial) -> None:
+        """A trial begins."""
+
+    def stepped(self, trial: Trial, step: int, steps: int, loss: float) -> None:
+        """A trial made a step."""
+
+    def ended(self, trial: Trial, record: Record) -> None:
+        """A trial left a record, done or failed."""
+
+
+def run_local(trials: Sequence[Trial], store: RecordStore, watcher: Watcher) -> list[Record]:
+    """Run trials one after the other in this process."""
+    # imported late: torch and the model libraries cost seconds, and a fully cached suite needs none of them
+    from harness.train import run_trial
+
+    records = []
+    for trial in trials:
+        watcher.started(trial)
+        record = run_trial(trial, store, _reporter(watcher, trial))
+        watcher.ended(trial, record)
+        records.append(record)
+    return records
+
+
+def _reporter(watcher: Watcher, trial: Trial) -> Callable[[int, int, float], None]:
+    return lambda step, steps, loss: watcher.stepped(trial, step, steps, loss)
+
+
+EXECUTORS: dict[str, Callable[[Sequence[Trial], RecordStore, Watcher], list[Record]]] = {"local": run_local}
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold a results folder against a second driver; the lock dies with the process, however it ends.
+
+    Raises:
+        ValueError: another driver holds it.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(
+            f"another run is writing to {folder}: wait for it to end, or choose another folder with --results DIR"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

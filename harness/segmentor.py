@@ -1,0 +1,194 @@
+"""Backbone, depth encoder, method and head as one module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.tasks import Band
+from harness.backbones import Encoder, build_encoder
+from harness.bands import nearest_bands
+from harness.head import Mask2FormerHead
+from harness.lookup import load_class
+from harness.scales import HeadSizes
+from harness.trial import Trial, stream_seed
+from harness.zoo import RGB
+from methods.base import EncoderSpec, Method, Queries
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthInput:
+    """The depth encoder and how its cue is served.
+
+    Args:
+        encoder: the frozen depth encoder, fed the task's bands nearest to R, G, B.
+        shuffled: serve another image's features, turned by 180 degrees (a control).
+        noise: standard deviation of added noise, relative to that of the features.
+    """
+
+    encoder: Encoder
+    shuffled: bool = False
+    noise: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """The head's loss, the method's auxiliary loss (0 without one), and their sum."""
+
+    task: Tensor
+    auxiliary: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What is minimised."""
+        return self.task + self.auxiliary
+
+    def detached(self) -> Losses:
+        """The same values without their graph."""
+        return Losses(task=self.task.detach(), auxiliary=self.auxiliary.detach())
+
+
+def encoder_spec(encoder: Encoder, crop: int, head: HeadSizes, linked: bool, depth: Encoder | None) -> EncoderSpec:
+    """What the method is told about the modules around it."""
+    side = crop // encoder.patch_size
+    depth_side = crop // depth.patch_size if depth else 0
+    return EncoderSpec(
+        blocks=len(encoder.blocks),
+        width=encoder.width,
+        heads=encoder.heads,
+        patch_size=encoder.patch_size,
+        grid=(side, side),
+        prefix_tokens=encoder.prefix_tokens,
+        feature_blocks=encoder.feature_blocks,
+        queries=head.queries,
+        query_width=head.width,
+        linked=linked,
+        depth_blocks=len(depth.blocks) if depth else 0,
+        depth_width=depth.width if depth else 0,
+        depth_grid=(depth_side, depth_side),
+    )
+
+
+class Segmentor(nn.Module):
+    """One trial's model. Random numbers for the method and for the head must come from streams of their own.
+
+    Args:
+        encoder: the frozen backbone; the method is installed into it.
+        depth: the depth encoder and its serving, or None.
+        method: the adaptation method.
+        head: the Mask2Former head.
+        bands: the bands of the images, in order.
+    """
+
+    def __init__(
+        self, encoder: Encoder, depth: DepthInput | None, method: Method, head: Mask2FormerHead, bands: Sequence[Band]
+    ) -> None:
+        """Put refine hooks on the blocks as `method.install` left them."""
+        super().__init__()
+        self.encoder = encoder
+        self.depth = depth
+        self.depth_encoder = depth.encoder if depth else None
+        self.method = method
+        self.head = head
+        self.rgb = nearest_bands(RGB, bands)
+        self._depth_BMD: list[Tensor] = []
+        self._auxiliary: dict[int, Tensor] = {}
+        if method.refines:
+            encoder.hook_blocks(self._refine)
+
+    def _refine(self, tokens: Tensor, layer: int) -> Tensor:
+        depth_BMD = None
+        if self._depth_BMD:
+            depth_BMD = self._depth_BMD[layer * len(self._depth_BMD) // len(self.encoder.blocks)]
+        tokens, auxiliary = self.method.adapt(tokens, layer, depth_BMD)
+        if auxiliary is not None:
+            # by layer, because activation checkpointing runs a block twice
+            self._auxiliary[layer] = auxiliary
+        return tokens
+
+    def _depth_tokens(self, x_BCHW: Tensor) -> list[Tensor]:
+        """Patch tokens [B, N, width] of every depth block, on the backbone's grid."""
+        if self.depth is None:
+            return []
+        grid = [side // self.encoder.patch_size for side in x_BCHW.shape[-2:]]
+        with torch.no_grad():
+            maps = self.depth.encoder(x_BCHW[:, self.rgb], every_block=True)
+            if list(maps[0].shape[-2:]) != grid:
+                maps = [nn.functional.interpolate(m, size=grid, mode="bilinear", align_corners=False) for m in maps]
+            if self.depth.shuffled:
+                maps = [m.roll(1, dims=0).flip(-2, -1) for m in maps]
+            if self.depth.noise:
+                maps = [m + self.depth.noise * m.std((1, 2, 3), keepdim=True) * torch.randn_like(m) for m in maps]
+            return [m.flatten(2).mT for m in maps]
+
+    def forward(self, x_BCHW: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Normalised images [B, bands, H, W] -> four maps (x4, x2, x1, x0.5 of the token grid), auxiliary loss."""
+        self._auxiliary = {}
+        self._depth_BMD = self._depth_tokens(x_BCHW)
+        features = self.encoder(x_BCHW)
+        maps = [
+            feature
+            if factor == 1
+            else nn.functional.interpolate(feature, scale_factor=factor, mode="bilinear", align_corners=False)
+            for feature, factor in zip(features, (4, 2, 1, 0.5), strict=True)
+        ]
+        auxiliary = torch.stack(list(self._auxiliary.values())).mean() if self._auxiliary else x_BCHW.new_zeros(())
+        self._auxiliary, self._depth_BMD = {}, []
+        return self.method.pyramid(maps), auxiliary
+
+    def losses(self, x_BCHW: Tensor, label_BHW: Tensor) -> Losses:
+        """Training losses; labels [B, H, W] hold class indices or `IGNORE`."""
+        maps, auxiliary = self(x_BCHW)
+        predictions = self.head(maps, self._queries())
+        return Losses(task=self.head.loss(predictions, label_BHW), auxiliary=auxiliary)
+
+    @torch.no_grad()
+    def predict(self, x_BCHW: Tensor) -> Tensor:
+        """Class indices [B, H, W]; any image size (padded right and bottom to whole patches, then cut back)."""
+        height, width = x_BCHW.shape[-2:]
+        multiple = 2 * self.encoder.patch_size
+        padded = nn.functional.pad(x_BCHW, (0, -width % multiple, 0, -height % multiple))
+        maps, _ = self(padded)
+        size = (padded.shape[-2], padded.shape[-1])
+        scores = self.head.semantic(self.head(maps, self._queries()), size)
+        return scores[..., :height, :width].argmax(1)
+
+    def _queries(self) -> Queries | None:
+        return self.method.queries() if self.head.linked else None
+
+    def train(self, mode: bool = True) -> Segmentor:
+        """Frozen modules stay in evaluation mode; what a method put into the encoder follows `mode`."""
+        super().train(mode)
+        for frozen in (self.encoder, self.depth_encoder):
+            for module in frozen.modules() if frozen else ():
+                if not any(parameter.requires_grad for parameter in module.parameters()):
+                    module.training = False
+        return self
+
+
+def build_segmentor(trial: Trial) -> Segmentor:
+    """Build a trial's model: encoders, then the method from the stream `adapter`, then the head from the stream `head`.
+
+    Raises:
+        ValueError: weights are missing or do not fit.
+    """
+    protocol, size = trial.protocol, trial.scale.build
+    torch.manual_seed(stream_seed(trial.seed, "encoder"))
+    encoder = build_encoder(trial.backbone, size, trial.task.bands, protocol.band_expansion, protocol.encoder_init)
+    depth = None
+    if trial.depth_encoder:
+        depth_encoder = build_encoder(trial.depth_encoder, size, RGB, "nearest", "pretrained")
+        depth = DepthInput(encoder=depth_encoder, shuffled=protocol.depth == "shuffled", noise=protocol.depth_noise)
+    linked = protocol.queries == "linked"
+    spec = encoder_spec(encoder, protocol.crop, trial.scale.head, linked, depth.encoder if depth else None)
+    torch.manual_seed(stream_seed(trial.seed, "adapter"))
+    method: Method = load_class(trial.method.target)(spec, trial.options)
+    method.install(encoder.model)
+    torch.manual_seed(stream_seed(trial.seed, "head"))
+    head = Mask2FormerHead(
+        encoder.width, len(trial.data.classes), trial.scale.head, method.queries() if linked else None
+    )
+    return Segmentor(encoder, depth, method, head, trial.task.bands)

@@ -1,0 +1,261 @@
+"""Tables from records alone: one per task, data and recipe; Markdown, LaTeX and CSV.
+
+A recipe is the protocol without its controls: records of different recipes never share a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.metrics import Bootstrap, Interval, by_scene, interval
+from harness.records import Record
+from harness.scales import Protocol
+from harness.split import SOURCE_VAL
+from harness.trial import digest
+
+BASELINE = "frozen"
+MIN_SEEDS, MIN_SCENES = 3, 10
+"""Below these numbers no difference is marked as significant."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultTable:
+    """A table ready to print and to write.
+
+    Args:
+        name: file name without suffix.
+        heading: scale, data, task, recipe.
+        caption: how the numbers came about.
+        values: full-precision numbers, one row per method; for CSV.
+        display: the same as text, for people.
+    """
+
+    name: str
+    heading: str
+    caption: str
+    values: pd.DataFrame
+    display: pd.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """The records of one method variant, one per seed, and their areas of scenes [seeds, scenes, K, 3]."""
+
+    records: list[Record]
+    domains: list[str]
+    areas: np.ndarray[Any, np.dtype[np.int64]] = field(repr=False)
+
+
+def build_tables(records: Iterable[Record], scale: str) -> list[ResultTable]:
+    """All tables of a results folder, in a fixed order. Failed records take no part."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        if record.status == "done":
+            groups.setdefault(_group(record), []).append(record)
+    tables = [_table(groups[name], scale) for name in sorted(groups)]
+    return sorted(tables, key=lambda table: table.name)
+
+
+def write_tables(tables: Iterable[ResultTable], folder: Path) -> list[Path]:
+    """Write each table as Markdown, LaTeX and CSV; returns the Markdown files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for table in tables:
+        markdown = table.display.to_markdown(index=False, disable_numparse=True)
+        path = folder / f"{table.name}.md"
+        path.write_text(f"# {table.heading}\n\n{markdown}\n\n{table.caption}\n", encoding="utf-8")
+        latex = table.display.to_latex(
+            index=False,
+            escape=True,
+            caption=_escape(f"{table.heading}. {table.caption}"),
+            label=f"tab:{table.name}",
+            column_format="l" + "r" * (len(table.display.columns) - 1),
+        )
+        (folder / f"{table.name}.tex").write_text(latex, encoding="utf-8")
+        table.values.to_csv(folder / f"{table.name}.csv", index=False)
+        written.append(path)
+    return written
+
+
+def _escape(text: str) -> str:
+    for special in ("%", "_", "&", "#"):
+        text = text.replace(special, "\\" + special)
+    return text.replace("±", r"$\pm$").replace("Δ", r"$\Delta$")
+
+
+def _group(record: Record) -> str:
+    """Task, data (with its fingerprint) and recipe: what a table's rows have in common."""
+    inputs = record.inputs
+    return digest([inputs["task"], inputs["task_version"], inputs["data_fingerprint"], inputs["head"], _recipe(inputs)])
+
+
+def _recipe(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in inputs["protocol"].items() if name not in Protocol.CONTROLS}
+
+
+def _table(records: list[Record], scale: str) -> ResultTable:
+    first = records[0]
+    labels, inputs = first.result["labels"], first.inputs
+    rows = _rows(records)
+    baseline = next((row for row in rows if _is_baseline(row)), None)
+    values = pd.DataFrame([_values(row, baseline) for row in rows])
+    name = "-".join(filter(None, (inputs["task"], labels["data"], _slug(labels["recipe"]))))
+    heading = f"{scale} ({labels['data']}) · {labels['task']}" + (f" · {labels['recipe']}" if labels["recipe"] else "")
+    return ResultTable(
+        name=name, heading=heading, caption=_caption(rows, inputs), values=values, display=_display(values)
+    )
+
+
+def _slug(recipe: str) -> str:
+    return recipe.replace("=", "").replace(", ", "-").translate(str.maketrans("", "", "()' "))
+
+
+def _rows(records: list[Record]) -> list[_Row]:
+    variants: dict[str, list[Record]] = {}
+    for record in records:
+        inputs = record.inputs
+        variant = {name: value for name, value in inputs.items() if name != "seed"}
+        variants.setdefault(digest(variant), []).append(record)
+    rows = []
+    for same in variants.values():
+        same.sort(key=lambda record: int(record.inputs["seed"]))
+        domains, areas = _target_scenes(same)
+        rows.append(_Row(records=same, domains=domains, areas=areas))
+    return sorted(rows, key=_order)
+
+
+def _order(row: _Row) -> tuple[Any, ...]:
+    labels = row.records[0].result["labels"]
+    method = row.records[0].inputs["method"]
+    return (labels["backbone"], labels["controls"], method != BASELINE, method, labels["options"], row.records[0].key)
+
+
+def _is_baseline(row: _Row) -> bool:
+    first = row.records[0]
+    return bool(first.inputs["method"] == BASELINE and not first.result["labels"]["controls"])
+
+
+def _target_scenes(records: list[Record]) -> tuple[list[str], np.ndarray[Any, np.dtype[np.int64]]]:
+    """Areas at the `source_val` selection, summed over the tiles of each target scene."""
+    per_seed = []
+    names: list[str] = []
+    for record in records:
+        tiles = record.result["tiles"]
+        step = record.result["selections"]["source_val"]["step"]
+        areas = record.arrays[f"areas/{step}"]
+        kept = [i for i, domain in enumerate(tiles["domain"]) if domain != SOURCE_VAL]
+        names, summed = by_scene(areas[kept], [f"{tiles['domain'][i]}/{tiles['scene'][i]}" for i in kept])
+        per_seed.append(summed)
+    return [name.partition("/")[0] for name in names], np.stack(per_seed)
+
+
+def _values(row: _Row, baseline: _Row | None) -> dict[str, Any]:
+    first = row.records[0]
+    labels = first.result["labels"]
+    special = ", ".join(filter(None, (labels["options"], labels["controls"])))
+    bootstrap = Bootstrap(row.domains, len(row.records))
+    replicates = bootstrap.replicates(row.areas)
+    target = interval(_mean(row, "source_val", "target"), replicates)
+    domains = [name for name in first.result["selections"]["last"]["scores"] if name not in (SOURCE_VAL, "target")]
+    values: dict[str, Any] = {
+        "backbone": labels["backbone"],
+        "method": labels["method"] + (f" ({special})" if special else ""),
+        "port": labels["port"],
+        "seeds": len(row.records),
+        "adapter_parameters": first.result["parameters"]["adapter"],
+        "source_val_miou": _mean(row, "source_val", SOURCE_VAL),
+        **{f"{domain}_miou": _mean(row, "source_val", domain) for domain in domains},
+        "target_miou": target.mean,
+        "target_low": target.low,
+        "target_high": target.high,
+        "target_macc": _mean(row, "source_val", "target", "macc"),
+        "last_target_miou": _mean(row, "last", "target"),
+        "oracle_target_miou": _mean(row, "oracle", "target"),
+        "oracle_gap": _mean(row, "oracle", "target") - target.mean,
+    }
+    difference = _difference(row, baseline, bootstrap)
+    if difference:
+        values |= {
+            "difference": difference.mean,
+            "difference_low": difference.low,
+            "difference_high": difference.high,
+            "significant": _significant(row, difference),
+        }
+    return values
+
+
+def _mean(row: _Row, selection: str, domain: str, score: str = "miou") -> float:
+    found = [record.result["selections"][selection]["scores"][domain][score] for record in row.records]
+    return float(np.mean([np.nan if value is None else value for value in found]))
+
+
+def _difference(row: _Row, baseline: _Row | None, bootstrap: Bootstrap) -> Interval | None:
+    """Paired difference to the frozen baseline, where both have the same seeds and scenes."""
+    if baseline is None or baseline is row or baseline.domains != row.domains:
+        return None
+    if [r.inputs["seed"] for r in row.records] != [r.inputs["seed"] for r in baseline.records]:
+        return None
+    if row.records[0].inputs["backbone"] != baseline.records[0].inputs["backbone"]:
+        return None
+    replicates = bootstrap.replicates(row.areas) - bootstrap.replicates(baseline.areas)
+    return interval(_mean(row, "source_val", "target") - _mean(baseline, "source_val", "target"), replicates)
+
+
+def _significant(row: _Row, difference: Interval) -> bool:
+    enough = len(row.records) >= MIN_SEEDS and len(row.domains) >= MIN_SCENES
+    return enough and (difference.low > 0 or difference.high < 0)
+
+
+def _display(values: pd.DataFrame) -> pd.DataFrame:
+    domains = [c.removesuffix("_miou") for c in values.columns if c.endswith("_miou")]
+    domains = [d for d in domains if d not in ("source_val", "target", "last_target", "oracle_target")]
+    shown = pd.DataFrame({"Method": values["method"]})
+    if values["backbone"].nunique() > 1:
+        shown.insert(0, "Backbone", values["backbone"])
+    shown["Params"] = [_count(n) for n in values["adapter_parameters"]]
+    shown["Source"] = values["source_val_miou"].map("{:.1f}".format)
+    for domain in domains:
+        shown[domain] = values[f"{domain}_miou"].map("{:.1f}".format)
+    shown["Target"] = [
+        f"{row.target_miou:.1f} [{row.target_low:.1f}, {row.target_high:.1f}]" for row in values.itertuples()
+    ]
+    if "difference" in values:
+        shown["Δ frozen"] = [_signed(row) for row in values.to_dict("records")]
+    shown["Last"] = values["last_target_miou"].map("{:.1f}".format)
+    shown["Oracle"] = values["oracle_target_miou"].map("{:.1f}".format)
+    shown["Gap"] = values["oracle_gap"].map("{:.1f}".format)
+    shown["n"] = values["seeds"].astype(str)
+    return shown
+
+
+def _signed(row: Mapping[Any, Any]) -> str:
+    if pd.isna(row["difference"]):
+        return ""
+    mark = "*" if row["significant"] is True else ""
+    return f"{row['difference']:+.1f} [{row['difference_low']:+.1f}, {row['difference_high']:+.1f}]{mark}"
+
+
+def _count(number: int) -> str:
+    if number >= 1e6:
+        return f"{number / 1e6:.2f} M"
+    return f"{number / 1e3:.1f} k" if number else "0"
+
+
+def _caption(rows: list[_Row], inputs: Mapping[str, Any]) -> str:
+    seeds = sorted({len(row.records) for row in rows})
+    scenes = len(rows[0].domains)
+    length = inputs["protocol"]["steps"]
+    recipe = f"{length} steps" if length else f"{inputs['protocol']['epochs']} epochs"
+    return (
+        f"mIoU in %, pooled over all target tiles; columns up to Δ at the checkpoint chosen on held-out source scenes. "
+        f"n = seeds ({', '.join(map(str, seeds))}); {recipe}. Brackets: 95 % bootstrap over {scenes} target scenes and "
+        f"seeds; Δ frozen is paired, * marks an interval without 0 (given at least {MIN_SEEDS} seeds and {MIN_SCENES} "
+        f"scenes). Last: final weights. Oracle: checkpoint chosen on the target; Gap: what that choice adds. Params: "
+        f"trainable, without the head."
+    )

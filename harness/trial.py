@@ -1,0 +1,129 @@
+"""What a trial is, its key and its named random streams. Free of torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.tasks import DataSource, Reader, Task
+from harness.scales import Protocol, Scale
+from harness.zoo import BackboneSpec
+from methods.options import Options
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodRef:
+    """A method by name, without its code: where its class is, its options class, and its source's hash if external."""
+
+    name: str
+    target: str
+    options_class: type[Options]
+    source_sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One run: task x backbone x method x options x seed under a protocol at a scale. Picklable."""
+
+    task: Task
+    data: DataSource
+    data_root: Path | None
+    data_fingerprint: str
+    backbone: BackboneSpec
+    depth_encoder: BackboneSpec | None
+    method: MethodRef
+    options: Options
+    protocol: Protocol
+    scale: Scale
+    seed: int
+    weights: Mapping[str, str] = field(default_factory=dict)
+
+    def inputs(self) -> dict[str, Any]:
+        """Everything that changes the numbers, plainly; its hash is the trial key."""
+        return {
+            "task": self.task.name,
+            "task_version": self.task.version,
+            "data": self.data.kind,
+            "data_fingerprint": self.data_fingerprint,
+            "backbone": self.backbone.name,
+            "weights": dict(self.weights),
+            "method": self.method.name,
+            "method_version": self.options.version,
+            "method_source_sha256": self.method.source_sha256,
+            "lr_scale": self.options.lr_scale,
+            "options": asdict(self.options),
+            "protocol": asdict(self.protocol),
+            "scale": self.scale.name,
+            "head": asdict(self.scale.head),
+            "seed": self.seed,
+        }
+
+    def open_reader(self) -> Reader:
+        """The reader of the trial's tiles. Raises `ValueError` where the data are missing or defective."""
+        where = self.data_root if self.data.kind == "files" else self.scale.scenes
+        assert where is not None, "the plan gives every trial a supply of tiles"
+        return self.data.open(where)
+
+    @property
+    def key(self) -> str:
+        """Names the record: 16 hexadecimal digits over `inputs`."""
+        return digest(self.inputs())
+
+    def labels(self) -> dict[str, str]:
+        """For people: titles, and what differs from the defaults; kept in the record, so tables look nothing up."""
+        plain = asdict(type(self.options).make({"preset": self.options.preset}))
+        preset = {"preset": self.options.preset} if self.options.preset != type(self.options).preset else {}
+        options = preset | {name: value for name, value in asdict(self.options).items() if value != plain[name]}
+        default = asdict(self.scale.protocol)
+        changed = {name: value for name, value in asdict(self.protocol).items() if value != default[name]}
+        controls = {name: value for name, value in changed.items() if name in Protocol.CONTROLS}
+        return {
+            "task": self.task.title,
+            "data": "synthetic" if self.data.kind == "embedded" else "files",
+            "backbone": self.backbone.title,
+            "method": self.options.title,
+            "port": self.options.port,
+            "options": _text(options),
+            "controls": _text(controls),
+            "recipe": _text({name: value for name, value in changed.items() if name not in controls}),
+        }
+
+    def __str__(self) -> str:
+        """Task, backbone, method, what differs from the defaults, and seed."""
+        labels = self.labels()
+        special = ", ".join(filter(None, (labels["options"], labels["controls"])))
+        method = f"{self.method.name} ({special})" if special else self.method.name
+        return f"{self.task.name} · {self.backbone.name} · {method} · seed {self.seed}"
+
+
+def _text(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys in which `1` and `1.0` are one number."""
+
+    def plain(node: Any) -> Any:
+        if isinstance(node, Mapping):
+            return {str(key): plain(item) for key, item in node.items()}
+        if isinstance(node, (list, tuple)):
+            return [plain(item) for item in node]
+        if isinstance(node, float) and node.is_integer():
+            return int(node)
+        return node
+
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of the canonical form."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+
+
+def stream_seed(seed: int, name: str) -> int:
+    """Seed of a named random stream (head, adapter, order, augmentation, noise): streams never disturb one another."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:4], "big")

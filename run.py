@@ -1,0 +1,5 @@
+"""The program: `python run.py --help`."""
+
+from harness.cli import run
+
+run()

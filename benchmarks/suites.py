@@ -40,7 +40,7 @@ SMOKE = Suite(
         Cell(task="fbp_cs", backbone="dinov3", method=name) for name in ("frozen", "lora", "rein", "spectralmoe")
     ),
     seeds=1,
-    protocol={"steps": 100},
+    protocol={"steps": 100, "evaluations": 2},
 )
 
 ALL = Suite(
@@ -58,7 +58,8 @@ CONTROLS = Suite(
         Cell(method="frozen", protocol={"encoder_init": "random"}),
         Cell(method="spectralmoe"),
         Cell(method="spectralmoe", protocol={"depth": "shuffled"}),
-        Cell(method="spectralmoe", options={"depth": False, "fusion": "none"}),
+        Cell(method="depth_add"),
+        Cell(method="depth_add", protocol={"depth": "shuffled"}),
     ),
     seeds=3,
 )

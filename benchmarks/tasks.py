@@ -6,7 +6,7 @@ Nothing here imports torch, so that listing and planning stay instant.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -81,17 +81,21 @@ class DataSource:
 
     Args:
         kind: `embedded` (rendered on the spot) or `files` (read below `--data-root`).
+        title: what the tiles are, for the heading of tables.
         opener: `module:function`; called with `SceneSizes` (embedded) or the data root (files), returns a `Reader`.
         classes: class names in index order.
         source: name of the source domain.
         targets: names of the target domains.
+        sensors: for people, the sensor behind each domain's name.
     """
 
     kind: str
+    title: str
     opener: str
     classes: tuple[str, ...]
     source: str
     targets: tuple[str, ...]
+    sensors: Mapping[str, str]
 
     def open(self, where: SceneSizes | Path) -> Reader:
         """Open the tiles. Raises `ValueError` where the data are missing or defective."""
@@ -117,9 +121,11 @@ class Task:
     files: DataSource | None = None
 
 
+_SENSORS = {"gf2": "GF-2", "planetscope": "PlanetScope", "gf1": "GF-1", "sentinel2": "Sentinel-2"}
+
 FBP_CS = Task(
     name="fbp_cs",
-    title="Five-Billion-Pixels, cross-sensor (GF-2 to PlanetScope, GF-1, Sentinel-2)",
+    title="land cover across sensors: GF-2 to PlanetScope, GF-1 and Sentinel-2",
     version=1,
     bands=(
         Band(name="NIR", centre_um=0.83),
@@ -129,17 +135,21 @@ FBP_CS = Task(
     ),
     embedded=DataSource(
         kind="embedded",
+        title="rendered scenes in the shape of Five-Billion-Pixels cross-sensor",
         opener="benchmarks.synthetic.scenes:open_scenes",
         classes=SCENES_7,
         source="gf2",
         targets=("planetscope", "gf1", "sentinel2"),
+        sensors=_SENSORS,
     ),
     files=DataSource(
         kind="files",
+        title="Five-Billion-Pixels cross-sensor",
         opener="benchmarks.datasets.fbp:open_fbp",
         classes=tuple(FBP_24),
         source="gf2",
         targets=("planetscope", "gf1", "sentinel2"),
+        sensors=_SENSORS,
     ),
 )
 

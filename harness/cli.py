@@ -82,7 +82,12 @@ def main(
         settings=settings,
         data_root=data_root,
     )
-    raise typer.Exit(driver.run_suite(request, executor=executor, results=results, fresh=fresh))
+    try:
+        code = driver.run_suite(request, executor=executor, results=results, fresh=fresh)
+    except KeyboardInterrupt:
+        screen.fail("interrupted: finished trials are kept; the same command goes on from here")
+        code = 130
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -145,13 +150,14 @@ def show(
 def pretrain(
     what: Annotated[str, typer.Argument(help="dinov3 or depth", metavar="ENCODER")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the weights.")] = Path("harness/weights"),
-    steps: Annotated[int, typer.Option("--steps", help="Optimiser steps.")] = 6000,
+    steps: Annotated[int, typer.Option("--steps", help="Optimiser steps.")] = 5000,
+    scenes: Annotated[int, typer.Option("--scenes", help="Synthetic scenes to train on.")] = 1500,
     seed: Annotated[int, typer.Option("--seed", help="Random seed.")] = 0,
 ) -> None:
     """Make the shipped mini weights again, from synthetic scenes without labels, and print their probe score."""
     from harness.pretrain import pretrain as run_pretraining
 
-    run_pretraining(what, out=out, steps=steps, seed=seed)
+    run_pretraining(what, out=out, steps=steps, scenes=scenes, seed=seed)
 
 
 def _method_rows() -> list[dict[str, object]]:
@@ -188,17 +194,10 @@ _LISTINGS: dict[str, Callable[[], list[dict[str, object]]]] = {
 
 
 def run() -> None:
-    """Entry point: user errors end in one message and exit code 2, an interrupt in 130."""
+    """Entry point: a user's mistake ends in one message and exit code 2."""
     screen.set_up_logging()
     try:
-        app(standalone_mode=False)
-    except typer.Exit as end:  # pragma: no cover (typer raises it only in standalone mode)
-        sys.exit(end.exit_code)
-    except typer.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
-        screen.fail("interrupted: finished trials are kept; the same command goes on from here")
-        sys.exit(130)
+        app()
     except ValueError as error:
         logging.getLogger(__name__).debug("user error", exc_info=True)
         screen.fail(str(error))

@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 from harness import screen
-from harness.lookup import find
+from harness.lookup import find, find_scale
 from harness.plan import Plan, Request, make_plan
-from harness.records import Record, RecordStore
-from harness.scales import SCALES
+from harness.records import Record, RecordStore, replace_file, writable
 from harness.schedule import EXECUTORS, exclusive
 from harness.split import split_tiles
 
@@ -24,6 +23,7 @@ def run_suite(request: Request, *, executor: str, results: Path, fresh: bool) ->
     make_plan(request, None)  # mistakes come to light before the results folder is touched
     folder = scale_folder(results, request.scale)
     store = RecordStore(folder / "records")
+    store.prepare()
     with exclusive(folder):
         plan = make_plan(request, store, fresh=fresh)
         screen.show_plan(plan)
@@ -32,9 +32,9 @@ def run_suite(request: Request, *, executor: str, results: Path, fresh: bool) ->
         if plan.pending:
             with screen.Screen(len(plan.pending)) as watcher:
                 records = execute(plan.pending, store, watcher)
-        _write_tables(store, folder, request.scale)
+        _write_tables(store, folder, request.scale, {planned.trial.key for planned in plan.trials})
     failed = [record for record in records if record.status == "failed"]
-    screen.show_failures(failed)
+    screen.show_failures(failed, f"--scale {request.scale} --results {results}")
     return 1 if failed else 0
 
 
@@ -47,7 +47,7 @@ def rebuild_tables(results: Path, scale: str) -> None:
     store = existing_records(results, scale)
     if store is None:
         raise ValueError(f"no records in {scale_folder(results, scale)}: run a suite first, or give --results DIR")
-    _write_tables(store, scale_folder(results, scale), scale)
+    _write_tables(store, scale_folder(results, scale), scale, None)
 
 
 def find_record(results: Path, scale: str, key: str) -> Record:
@@ -67,7 +67,7 @@ def find_record(results: Path, scale: str, key: str) -> Record:
 
 def scale_folder(results: Path, scale: str) -> Path:
     """Where a scale's records and tables are."""
-    return results / find("scale", scale, SCALES).name
+    return results / find_scale(scale).name
 
 
 def existing_records(results: Path, scale: str) -> RecordStore | None:
@@ -76,19 +76,21 @@ def existing_records(results: Path, scale: str) -> RecordStore | None:
     return RecordStore(folder) if folder.is_dir() else None
 
 
-def _write_tables(store: RecordStore, folder: Path, scale: str) -> None:
+def _write_tables(store: RecordStore, folder: Path, scale: str, keys: set[str] | None) -> None:
+    """Write all tables; show those that hold one of the keys (None: all)."""
     from harness.tables import build_tables, write_tables  # pandas
 
     tables = build_tables(store, scale)
-    paths = write_tables(tables, folder / "tables")
-    for table in tables:
-        screen.show_table(table)
-    screen.show_paths(paths)
+    with writable(folder / "tables"):
+        paths = write_tables(tables, folder / "tables")
+    for table, path in zip(tables, paths, strict=True):
+        if keys is None or table.keys & keys:
+            screen.show_table(table, path)
 
 
 def _check_files(plan: Plan, remembered: Path) -> None:
     """Read every file the pending trials use once, before any of them trains; what passed is not read again."""
-    passed = set(json.loads(remembered.read_text())) if remembered.is_file() else set()
+    passed = _read_stamps(remembered)
     for trial in {trial.data_fingerprint: trial for trial in plan.pending if trial.data.kind == "files"}.values():
         reader = trial.open_reader()
         split = split_tiles(reader, trial.data.source, trial.data.targets, trial.protocol.max_tiles)
@@ -97,4 +99,11 @@ def _check_files(plan: Plan, remembered: Path) -> None:
             with screen.checking(len(split.tiles)) as advance:
                 reader.check(split.tiles, advance)
             passed.add(stamp)
-            remembered.write_text(json.dumps(sorted(passed)))
+            replace_file(remembered, json.dumps(sorted(passed)).encode())
+
+
+def _read_stamps(path: Path) -> set[str]:
+    try:
+        return set(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return set()  # nothing is lost: the files are checked again

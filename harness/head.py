@@ -28,20 +28,23 @@ class Predictions:
 
 
 class LinkedTransformer(Mask2FormerTransformerModule):
-    """The transformer decoder with the query positions, and if wanted their content, coming from a method.
+    """The transformer decoder with the query positions, and if wanted their content, coming from a method."""
 
-    Args:
-        replace_content: derive the content from the positions by a linear layer instead of a learned table.
-    """
+    content: nn.Linear | None = None
 
-    def __init__(self, in_features: int, config: Mask2FormerConfig, replace_content: bool) -> None:
-        """Drop the learned tables that the linked queries stand in for."""
-        super().__init__(in_features, config)
+    def drop_tables(self, replace_content: bool) -> None:
+        """Drop the learned tables that the linked queries stand in for.
+
+        Called after initialisation, so that all other tensors start as those of a head with learned queries do.
+
+        Args:
+            replace_content: derive the content from the positions by a linear layer instead of a learned table.
+        """
         del self.queries_embedder
-        self.content: nn.Linear | None = None
         if replace_content:
+            width = self.queries_features.embedding_dim
             del self.queries_features
-            self.content = nn.Linear(config.hidden_dim, config.hidden_dim)
+            self.content = nn.Linear(width, width)
 
     def decode(self, levels: list[Tensor], mask_features: Tensor, position_QC: Tensor) -> tuple[list[Tensor], ...]:
         """Decode; returns the normed hidden states [Q, B, C] and the mask logits [B, Q, h, w] of every layer."""
@@ -81,11 +84,8 @@ class Mask2FormerHead(Mask2FormerPreTrainedModel):  # type: ignore[no-untyped-ca
         config = _config(sizes, classes)
         super().__init__(config)
         self.pixel_decoder = Mask2FormerPixelDecoder(config, feature_channels=[width] * 4)
-        self.transformer = (
-            LinkedTransformer(sizes.width, config, queries.replace_content)
-            if queries
-            else Mask2FormerTransformerModule(sizes.width, config)
-        )
+        kind = LinkedTransformer if queries else Mask2FormerTransformerModule
+        self.transformer = kind(sizes.width, config)
         self.class_layer = nn.Linear(sizes.width, classes + 1)
         self.weights = {
             "loss_cross_entropy": config.class_weight,
@@ -93,7 +93,11 @@ class Mask2FormerHead(Mask2FormerPreTrainedModel):  # type: ignore[no-untyped-ca
             "loss_dice": config.dice_weight,
         }
         self.criterion = Mask2FormerLoss(config, self.weights)
-        self.post_init()  # type: ignore[no-untyped-call]
+        # not post_init(): for classes outside transformers it skips every module whose parameters all sit in children,
+        # so that the decoder layers, the sampling offsets and the mask MLP would keep the wrong distribution
+        self.apply(self._init_weights)
+        if isinstance(self.transformer, LinkedTransformer) and queries:
+            self.transformer.drop_tables(queries.replace_content)
 
     def forward(self, maps: list[Tensor], queries: Queries | None) -> Predictions:
         """Four maps [B, D, h, w], finest first, and the linked queries -> predictions of every decoder layer."""

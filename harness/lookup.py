@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
+from harness.scales import SCALES, Scale
 from harness.trial import MethodRef
 from methods import METHODS, OPTIONS
 from methods.options import Options, nearest
@@ -27,6 +28,11 @@ def find(kind: str, name: str, known: Mapping[str, T]) -> T:
     if name not in known:
         raise ValueError(f"unknown {kind} {name!r}{nearest(name, known)}")
     return known[name]
+
+
+def find_scale(name: str) -> Scale:
+    """The scale of that name; the hidden one, for tests, is found but never suggested."""
+    return find("scale", name, {known: scale for known, scale in SCALES.items() if known in (name, "mini", "paper")})
 
 
 def find_method(name: str) -> MethodRef:
@@ -61,6 +67,9 @@ def load_class(target: str) -> Any:
 
     if not (isinstance(cls, type) and issubclass(cls, Method) and hasattr(cls, "Options")):
         raise ValueError(f"{target} is no method: derive it from methods.base.Method and give it an Options class")
+    missing = [fact for fact in ("name", "title", "paper", "ports") if not hasattr(cls.Options, fact)]
+    if missing:
+        raise ValueError(f"{target}: its Options class does not say its {', '.join(missing)}")
     return cls
 
 
@@ -74,18 +83,16 @@ def _attribute(target: str) -> Any:
 
 
 def _import_file(path: Path) -> ModuleType:
-    name = f"dgss_external_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    # by source, so that a mended file is never answered from the modules of a long-lived process
+    name = f"dgss_external_{hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    loader = spec.loader if spec else None
-    assert spec, "a path ending in .py has a spec"
-    assert loader, "a path ending in .py has a source loader"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # dataclasses look their module up
     try:
-        loader.exec_module(module)
-    except BaseException:
+        exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
+    except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError) as error:
         del sys.modules[name]
-        raise
+        raise ValueError(f"method file {path} cannot be imported ({type(error).__name__}: {error}): mend it") from error
     return module

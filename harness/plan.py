@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from benchmarks.suites import SUITES, Cell
 from benchmarks.tasks import TASKS, DataSource, Task
-from harness.lookup import find, find_method
+from harness.lookup import find, find_method, find_scale
 from harness.records import Record, RecordStore
-from harness.scales import SCALES, Protocol, Scale
+from harness.scales import Protocol
 from harness.trial import MethodRef, Trial
 from harness.zoo import BACKBONES, DEPTH_ENCODER
 from methods import METHODS
@@ -109,12 +109,12 @@ class _Expansion:
 
     def __init__(self, request: Request) -> None:
         self.suite = find("suite", request.suite, SUITES)
-        public = {name: scale for name, scale in SCALES.items() if name == request.scale or name != "test"}
-        self.scale: Scale = find("scale", request.scale, public)
+        self.scale = find_scale(request.scale)
         self.tasks = {name: find("task", name, TASKS) for name in request.tasks or TASKS}
         self.backbones = {name: find("backbone", name, BACKBONES) for name in request.backbones or BACKBONES}
-        self.given_methods = {ref.name: ref for ref in map(find_method, request.methods)}
+        self.given_methods = _by_name([find_method(name) for name in request.methods])
         self.methods = self.given_methods or {name: find_method(name) for name in METHODS}
+        self.contenders = self.given_methods or {n: m for n, m in self.methods.items() if not m.options_class.control}
         if request.seeds < 0:
             raise ValueError(f"--seeds {request.seeds}: give 1 or more")
         self.seeds = request.seeds or self.suite.seeds
@@ -149,7 +149,7 @@ class _Expansion:
             for cell in cells
             for task in _match(cell.task, self.tasks)
             for backbone in _match(cell.backbone, {name: name for name in self.backbones})
-            for method in _match(cell.method, self.methods)
+            for method in _match(cell.method, self.contenders if cell.method == "*" else self.methods)
         ]
 
     def supply(self, task: Task) -> DataSource | str:
@@ -195,7 +195,7 @@ class _Expansion:
         suite = dict(self.suite.protocol)
         if self.scale.name == "test":
             # the hidden scale serves the tests: a suite's own length would defeat it
-            suite.pop("steps", None)
+            suite = {}
         return self.scale.protocol.change({**suite, **cell.protocol, **self.settings.get("protocol", {})})
 
     def refuse_unused_settings(self) -> None:
@@ -205,6 +205,18 @@ class _Expansion:
             raise ValueError(
                 f"--set {sorted(unused)[0]}.*: no trial of this plan uses that method; drop it or add --method"
             )
+
+
+def _by_name(methods: Sequence[MethodRef]) -> dict[str, MethodRef]:
+    found: dict[str, MethodRef] = {}
+    for method in methods:
+        other = found.setdefault(method.name, method)
+        if other != method:
+            raise ValueError(
+                f"two methods are called {method.name!r} ({other.target} and {method.target}): give one another name "
+                f"in its Options class"
+            )
+    return found
 
 
 def _match(name: str, known: Mapping[str, T]) -> list[T]:

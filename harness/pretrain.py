@@ -1,12 +1,13 @@
 """Makes the shipped mini weights: encoders trained on synthetic scenes of many random domains, without labels.
 
-The backbone learns to fill in masked pixels of three visible bands (SimMIM: Xie et al., CVPR 2022); no output of the
-simulator but the image is used. The depth encoder learns height from the same three bands, as a monocular depth
-network does; only its encoder is kept. A linear probe on scenes of other random domains, the one place where labels
-are read, scores both beside a random encoder.
+The backbone sees three visible bands of a scene, partly masked (SimMIM: Xie et al., CVPR 2022), and learns to draw the
+same place in four bands on a clear summer day. That canonical view is an output of the simulator which no real sensor
+gives: it stands in for what a foundation model learns from a thousand million images. The depth encoder learns height
+from the same three bands, as a monocular depth network does; only its encoder is kept. A linear probe on scenes of
+other random domains, the one place where labels are read, scores both beside a random encoder.
 
-    python run.py pretrain dinov3     # harness/weights/dinov3_mini.safetensors
-    python run.py pretrain depth      # harness/weights/depth_mini.safetensors
+    python run.py pretrain dinov3 --steps 5000    # harness/weights/dinov3_mini.safetensors
+    python run.py pretrain depth --steps 4000     # harness/weights/depth_mini.safetensors
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from rich.progress import track
 from safetensors.torch import save_file
@@ -36,42 +38,57 @@ from harness.zoo import BACKBONES, DEPTH_ENCODER, RGB, BackboneSpec
 
 log = logging.getLogger(__name__)
 
-_SCENES, _SCENE_PX, _PX, _BATCH = 1500, 128, 64, 16
+_SCENE_PX, _PX, _BATCH = 128, 64, 16
 _PROBE_STEPS, _PROBE_TRAIN, _PROBE_TEST = 300, 256, 256
-_MASKED = 0.5
+_MASKED = 0.4
+_BANDS = 4
 _HEIGHT_M = 8.0  # metres per unit of the depth target
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Scenes:
-    """Images [n, 3, px, px] normalised by their own statistics, heights [n, px, px] in metres, labels [n, px, px]."""
+    """A stack of scenes.
+
+    Args:
+        image: bands R, G, B of random domains, normalised by their own statistics, [n, 3, px, px].
+        canonical: bands NIR, R, G, B of the canonical view, normalised likewise, [n, 4, px, px].
+        height: metres, [n, px, px].
+        label: class indices [n, px, px], for the probe alone.
+    """
 
     image: Tensor
+    canonical: Tensor
     height: Tensor
     label: Tensor
 
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """All of it, in order."""
+        return (self.image, self.canonical, self.height, self.label)
 
-def pretrain(what: str, *, out: Path, steps: int, seed: int) -> dict[str, float]:
+
+def pretrain(what: str, *, out: Path, steps: int, scenes: int, seed: int) -> dict[str, float]:
     """Train an encoder, write its weights in half precision, and return probe scores (mIoU in percent).
 
     Args:
         what: a backbone's name, or `depth`.
         out: folder for `NAME_mini.safetensors`.
         steps: optimiser steps of 16 crops.
+        scenes: how many scenes to train on.
         seed: of scenes, initialisation and masks.
     """
     torch.set_num_threads(1)
     spec = find("encoder", what, {**BACKBONES, "depth": DEPTH_ENCODER})
-    scenes = render(_SCENES, _SCENE_PX, seed)
+    places = render(scenes, _SCENE_PX, seed)
     torch.manual_seed(stream_seed(seed, "encoder"))
     encoder = _fresh(spec)
-    objective = _Height(encoder) if what == "depth" else _MaskedPixels(encoder)
-    _optimise(objective, _crops(scenes, seed), steps)
+    objective = _Height(encoder) if what == "depth" else _Canonical(encoder)
+    _optimise(objective, _crops(places, seed), steps)
     build = spec.builds["mini"]
     state = {name: tensor.half().contiguous() for name, tensor in encoder.model.state_dict().items()}
     found = {"probe_miou": probe(encoder, seed), "probe_miou_random": probe(_fresh(spec), seed)}
     out.mkdir(parents=True, exist_ok=True)
-    notes = {"command": f"python run.py pretrain {what} --steps {steps} --seed {seed}", **found}
+    notes = {"command": f"python run.py pretrain {what} --steps {steps} --scenes {scenes} --seed {seed}", **found}
     save_file(state, out / build.weights, metadata={name: str(note) for name, note in notes.items()})
     log.warning("wrote %s: %s", out / build.weights, json.dumps(notes))
     return found
@@ -81,13 +98,17 @@ def render(count: int, px: int, seed: int) -> Scenes:
     """Scenes of random domains; bands R, G, B."""
     rgb = nearest_bands(RGB, FBP_CS.bands)
     rendered = list(track(pretraining_scenes(count, px, seed), "rendering scenes", total=count, transient=True))
-    image = torch.from_numpy(np.stack([scene.image[..., rgb] for scene in rendered])).permute(0, 3, 1, 2).float()
-    mean, std = image.mean((0, 2, 3), keepdim=True), image.std((0, 2, 3), keepdim=True)
     return Scenes(
-        image=(image - mean) / std,
+        image=_normalised(np.stack([scene.image[..., rgb] for scene in rendered])),
+        canonical=_normalised(np.stack([scene.canonical for scene in rendered])),
         height=torch.from_numpy(np.stack([scene.height_m for scene in rendered])).float(),
         label=torch.from_numpy(np.stack([scene.label for scene in rendered])).long(),
     )
+
+
+def _normalised(image: npt.NDArray[np.uint8]) -> Tensor:
+    stack = torch.from_numpy(image).permute(0, 3, 1, 2).float()
+    return (stack - stack.mean((0, 2, 3), keepdim=True)) / stack.std((0, 2, 3), keepdim=True)
 
 
 def probe(encoder: Encoder, seed: int) -> float:
@@ -126,30 +147,29 @@ def _fresh(spec: BackboneSpec) -> Encoder:
     return encoder
 
 
-class _MaskedPixels(nn.Module):
-    """Half of the patches are replaced by a learned token; L1 on the missing pixels."""
+class _Canonical(nn.Module):
+    """Masked pixels seen through to the canonical view: L1 on the four bands of the clear scene, everywhere."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
         self.token = nn.Parameter(torch.zeros(encoder.width))
-        self.decoder = nn.Conv2d(encoder.width, 3 * encoder.patch_size**2, 1)
+        self.decoder = nn.Conv2d(encoder.width, _BANDS * encoder.patch_size**2, 1)
 
-    def forward(self, image_BCHW: Tensor, _height_BHW: Tensor) -> Tensor:
+    def forward(self, crop: Scenes) -> Tensor:
         patch = self.encoder.patch_size
-        side = image_BCHW.shape[-1] // patch
-        masked_Bhw = torch.rand(len(image_BCHW), side, side) < _MASKED
+        side = crop.image.shape[-1] // patch
+        masked_Bhw = torch.rand(len(crop.image), side, side) < _MASKED
 
         def hide(_module: nn.Module, _inputs: tuple[Tensor, ...], tokens_BhwD: Tensor) -> Tensor:
             return torch.where(masked_Bhw[..., None], self.token, tokens_BhwD)
 
         patch_embed = cast(nn.Module, self.encoder.model.patch_embed)
         handle = patch_embed.register_forward_hook(hide)
-        features = self.encoder(image_BCHW)[-1]
+        features = self.encoder(crop.image)[-1]
         handle.remove()
         drawn = nn.functional.pixel_shuffle(self.decoder(features), patch)
-        missing = masked_Bhw.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, None].expand_as(drawn)
-        return (drawn - image_BCHW)[missing].abs().mean()
+        return (drawn - crop.canonical).abs().mean()
 
 
 class _Height(nn.Module):
@@ -160,37 +180,33 @@ class _Height(nn.Module):
         self.encoder = encoder
         self.decoder = nn.Conv2d(encoder.width, encoder.patch_size**2, 1)
 
-    def forward(self, image_BCHW: Tensor, height_BHW: Tensor) -> Tensor:
-        drawn = nn.functional.pixel_shuffle(self.decoder(self.encoder(image_BCHW)[-1]), self.encoder.patch_size)
-        return (drawn[:, 0] - height_BHW / _HEIGHT_M).abs().mean()
+    def forward(self, crop: Scenes) -> Tensor:
+        drawn = nn.functional.pixel_shuffle(self.decoder(self.encoder(crop.image)[-1]), self.encoder.patch_size)
+        return (drawn[:, 0] - crop.height / _HEIGHT_M).abs().mean()
 
 
-def _crops(scenes: Scenes, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless random crops, flipped and transposed."""
+def _crops(scenes: Scenes, seed: int) -> Iterator[Scenes]:
+    """Endless batches of random crops, flipped and transposed."""
     generator = np.random.default_rng(stream_seed(seed, "crops"))
     while True:
-        images, heights = [], []
+        crops = []
         for _ in range(_BATCH):
             i = generator.integers(len(scenes.image))
             y, x = generator.integers(_SCENE_PX - _PX + 1, size=2)
-            window = (slice(y, y + _PX), slice(x, x + _PX))
-            image, height = scenes.image[i][:, window[0], window[1]], scenes.height[i][window]
             flips = [axis for axis in (-1, -2) if generator.integers(2)]
-            image, height = image.flip(flips), height.flip(flips)
-            if generator.integers(2):
-                image, height = image.mT, height.mT
-            images.append(image)
-            heights.append(height)
-        yield torch.stack(images), torch.stack(heights)
+            turn = bool(generator.integers(2))
+            parts = [part[i][..., y : y + _PX, x : x + _PX].flip(flips) for part in scenes.parts]
+            crops.append([part.mT if turn else part for part in parts])
+        yield Scenes(*map(torch.stack, zip(*crops, strict=True)))
 
 
-def _optimise(objective: nn.Module, crops: Iterator[tuple[Tensor, Tensor]], steps: int) -> None:
+def _optimise(objective: nn.Module, crops: Iterator[Scenes], steps: int) -> None:
     parameters = list(objective.parameters())
     optimiser = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.05, betas=(0.9, 0.95))
     objective.train()
     recent = 0.0
     for step in track(range(1, steps + 1), "pretraining", transient=True):
-        loss = objective(*next(crops))
+        loss = objective(next(crops))
         optimiser.param_groups[0]["lr"] = 1e-3 * decay(step - 1, steps, 0.9, 200)
         optimiser.zero_grad()
         loss.backward()

@@ -12,6 +12,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,21 +62,17 @@ class RecordStore:
     """The folder of records."""
 
     def __init__(self, folder: Path) -> None:
-        """Create the folder.
+        """Name the folder; it need not exist for reading."""
+        self.folder = folder
+
+    def prepare(self) -> None:
+        """Make sure the folder can be written.
 
         Raises:
-            ValueError: it cannot be written.
+            ValueError: it cannot.
         """
-        self.folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise ValueError(
-                f"results folder {folder} cannot be written ({error.strerror}): choose another with --results DIR, or "
-                f"change its permissions"
-            ) from error
+        with writable(self.folder), tempfile.TemporaryFile(dir=self.folder):
+            pass
 
     def path(self, key: str) -> Path:
         """Where the JSON of a record is."""
@@ -87,7 +84,7 @@ class RecordStore:
         if record.arrays:
             data = save_arrays({name: np.ascontiguousarray(array) for name, array in record.arrays.items()})
             result["arrays_sha256"] = hashlib.sha256(data).hexdigest()
-            _replace(self.path(record.key).with_suffix(".safetensors"), data)
+            replace_file(self.path(record.key).with_suffix(".safetensors"), data)
         body = {
             "schema": SCHEMA,
             "key": record.key,
@@ -97,7 +94,7 @@ class RecordStore:
             "run": dict(record.run),
             "error": record.error,
         }
-        _replace(self.path(record.key), json.dumps(body, indent=1, allow_nan=False).encode())
+        replace_file(self.path(record.key), json.dumps(body, indent=1, allow_nan=False).encode())
 
     def load(self, key: str) -> Record | None:
         """The record of a key, or None. A corrupt one is renamed `*.corrupt`, warned about, and counts as missing."""
@@ -107,9 +104,10 @@ class RecordStore:
         try:
             return _parse(path)
         except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
-            for file in (path, path.with_suffix(".safetensors")):
-                if file.is_file():
-                    os.replace(file, file.with_name(file.name + ".corrupt"))
+            with writable(self.folder):
+                for file in (path, path.with_suffix(".safetensors")):
+                    if file.is_file():
+                        os.replace(file, file.with_name(file.name + ".corrupt"))
             log.warning(
                 "record %s is corrupt (%s): renamed to %s.corrupt; its trial will run again", key, error, path.name
             )
@@ -150,8 +148,25 @@ def _parse(path: Path) -> Record:
     )
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write beside the target, flush to the disk, rename."""
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Create a results folder and write below it.
+
+    Raises:
+        ValueError: that fails; the message names the folder and the remedy.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"results folder {folder} cannot be written ({error.strerror}): choose another with --results DIR, or "
+            f"change its permissions"
+        ) from error
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: beside the target, flushed to the disk, renamed."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
 from benchmarks.tasks import SceneSizes
-from methods.options import nearest
+from methods.options import checked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +72,15 @@ class Protocol:
         for name in ("batch_size", "evaluations", "crop"):
             if getattr(self, name) < 1:
                 raise ValueError(f"protocol.{name}={getattr(self, name)}: must be at least 1")
-        for name in ("lr", "weight_decay", "clip_norm", "depth_noise", "max_tiles", "warmup_steps"):
+        for name in ("lr", "weight_decay", "power", "clip_norm", "depth_noise", "max_tiles", "warmup_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"protocol.{name}={getattr(self, name)}: must not be negative")
+        if self.crop % 32:
+            raise ValueError(f"protocol.crop={self.crop}: must be a multiple of 32, whole patches at half resolution")
+        if not 0 < self.cat_max_ratio <= 1:
+            raise ValueError(f"protocol.cat_max_ratio={self.cat_max_ratio}: must be above 0 and at most 1")
+        if not all(0 < fraction <= 4 for fraction in self.resize):
+            raise ValueError(f"protocol.resize={self.resize}: fractions of the crop must be above 0 and at most 4")
         if 0 < self.steps < self.evaluations:
             raise ValueError(
                 f"protocol.steps={self.steps} is below protocol.evaluations={self.evaluations}: lower evaluations too"
@@ -86,23 +92,13 @@ class Protocol:
         Raises:
             ValueError: an unknown field (the nearest is suggested) or a value that does not fit.
         """
-        known = asdict(self)
-        for name in given:
-            if name not in known:
-                raise ValueError(f"unknown option protocol.{name}{nearest(name, known)}")
-        changed = {**known, **given}
-        for given_length, other in (("steps", "epochs"), ("epochs", "steps")):
-            if given_length in given and other not in given:
+        changed = {**asdict(self), **given}
+        for length, other in (("steps", "epochs"), ("epochs", "steps")):
+            if length in given and other not in given:
                 changed[other] = 0
         if isinstance(changed["resize"], str):
             changed["resize"] = changed["resize"].split(",") if changed["resize"] else ()
-        try:
-            return TypeAdapter(Protocol).validate_python(changed)
-        except ValidationError as error:
-            first = error.errors()[0]
-            if first["type"] == "value_error":
-                raise first["ctx"]["error"] from None
-            raise ValueError(f"protocol.{first['loc'][0]}={first['input']}: {first['msg']}") from None
+        return checked(Protocol, "protocol", changed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,17 +139,17 @@ _MINI = Scale(
     title="mini",
     build="mini",
     protocol=Protocol(
-        steps=160,
+        steps=200,
         epochs=0,
-        batch_size=4,
-        lr=2e-3,
+        batch_size=8,
+        lr=3e-3,
         weight_decay=0.01,
         power=0.9,
         warmup_steps=5,
         clip_norm=1.0,
         evaluations=4,
         crop=64,
-        resize=(0.75, 0.875, 1.0, 1.125, 1.25),
+        resize=(1.0, 1.125, 1.25),
         cat_max_ratio=0.75,
         flip=True,
         photometric=False,
@@ -168,7 +164,7 @@ _MINI = Scale(
         queries=16,
         points=256,
     ),
-    scenes=SceneSizes(source_scenes=96, target_scenes=16, scene_px=128, tile_px=64),
+    scenes=SceneSizes(source_scenes=128, target_scenes=16, scene_px=128, tile_px=64),
     loader_workers=0,
 )
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # pandas costs half a second, and only tables need it
 console = Console()
 errors = Console(stderr=True)
 
+_WIDE = 130
+_ESSENTIAL = ("Method", "Source", "Target", "Δ frozen", "n")
 _COLOURS = {"done": "green", "cached": "cyan", "failed": "red", "planned": "white", "skipped": "yellow"}
 
 
@@ -66,21 +68,12 @@ def show_plan(plan: Plan) -> None:
 
 def show_trials(plan: Plan) -> None:
     """One row per trial."""
-    table = Table(
-        Column("key", no_wrap=True), "task", "backbone", "method", "options", "seed", "status", "time", box=None
-    )
+    table = Table(Column("key", no_wrap=True), Column("trial", overflow="fold"), "status", "time", box=None)
     for planned in plan.trials:
-        trial = planned.trial
-        cells = (trial.key, trial.task.name, trial.backbone.name, trial.method.name, _special(trial))
         status = f"[{_COLOURS[planned.status]}]{planned.status}[/]"
         estimate = duration(planned.estimate) if planned.status == "planned" else ""
-        table.add_row(*map(escape, cells), str(trial.seed), status, estimate)
+        table.add_row(planned.trial.key, escape(str(planned.trial)), status, estimate)
     console.print(table)
-
-
-def _special(trial: Trial) -> str:
-    labels = trial.labels()
-    return ", ".join(filter(None, (labels["options"], labels["controls"])))
 
 
 class Screen:
@@ -146,32 +139,28 @@ def _outcome(record: Record) -> str:
     return f"source {scores['source_val']['miou']:.1f}, target {scores['target']['miou']:.1f} mIoU"
 
 
-def show_table(result: ResultTable) -> None:
-    """A result table as text."""
-    table = Table(
-        title=escape(result.heading), caption=escape(result.caption), caption_justify="left", title_justify="left"
-    )
-    for i, column in enumerate(result.display.columns):
-        table.add_column(escape(column), justify="left" if i == 0 else "right", no_wrap=i == 0)
-    for row in result.display.itertuples(index=False):
+def show_table(result: ResultTable, path: Path) -> None:
+    """A result table as text, and where it was written; a narrow terminal gets fewer columns than the files."""
+    wide = console.width >= _WIDE
+    columns = [column for column in result.display.columns if wide or column in _ESSENTIAL]
+    caption = result.caption if wide else f"Narrow terminal: more columns in the files. {result.caption}"
+    table = Table(title=escape(result.heading), caption=escape(caption), caption_justify="left", title_justify="left")
+    for column in columns:
+        table.add_column(escape(column), justify="left" if column == "Method" else "right", no_wrap=True)
+    for row in result.display[columns].itertuples(index=False):
         table.add_row(*[escape(str(value)) for value in row])
     console.print(table)
+    console.print(f"table: {path} (and .tex, .csv)\n", soft_wrap=True, highlight=False)
 
 
-def show_paths(paths: Sequence[Path]) -> None:
-    """Where the tables were written."""
-    for path in paths:
-        console.print(f"table: {path} (and .tex, .csv)", soft_wrap=True, highlight=False)
-
-
-def show_failures(failed: Sequence[Record]) -> None:
-    """Name the trials that failed, and how to see why."""
+def show_failures(failed: Sequence[Record], where: str) -> None:
+    """Name the trials that failed, and how to see why (`where`: the options that lead to these records)."""
     for record in failed:
         labels = record.result["labels"]
         console.print(
             f"[red]failed[/red] {record.inputs['task']} · {record.inputs['backbone']} · {record.inputs['method']} · "
             f"seed {record.inputs['seed']}: {escape(_outcome(record))} [dim]({labels['recipe'] or 'default recipe'}; "
-            f"traceback: python run.py show {record.key})[/dim]",
+            f"traceback: python run.py show {record.key} {escape(where)})[/dim]",
             soft_wrap=True,
         )
 

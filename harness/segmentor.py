@@ -154,6 +154,10 @@ class Segmentor(nn.Module):
         maps, _ = self(padded)
         size = (padded.shape[-2], padded.shape[-1])
         scores = self.head.semantic(self.head(maps, self._queries()), size)
+        if not torch.isfinite(scores).all():
+            raise FloatingPointError(
+                "the scores are not finite in evaluation: lower the learning rate, or mend the method"
+            )
         return scores[..., :height, :width].argmax(1)
 
     def _queries(self) -> Queries | None:

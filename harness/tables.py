@@ -5,8 +5,9 @@ A recipe is the protocol without its controls: records of different recipes neve
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class ResultTable:
         caption: how the numbers came about.
         values: full-precision numbers, one row per method; for CSV.
         display: the same as text, for people.
+        keys: the records in it.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ResultTable:
     caption: str
     values: pd.DataFrame
     display: pd.DataFrame
+    keys: frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +61,13 @@ def build_tables(records: Iterable[Record], scale: str) -> list[ResultTable]:
     for record in records:
         if record.status == "done":
             groups.setdefault(_group(record), []).append(record)
-    tables = [_table(groups[name], scale) for name in sorted(groups)]
-    return sorted(tables, key=lambda table: table.name)
+    tables = [(group, _table(groups[group], scale)) for group in sorted(groups)]
+    names = Counter(table.name for _, table in tables)
+    # what no label tells apart (an older data set, another head) must not overwrite one another's files
+    distinct = [
+        replace(table, name=f"{table.name}-{group[:6]}") if names[table.name] > 1 else table for group, table in tables
+    ]
+    return sorted(distinct, key=lambda table: table.name)
 
 
 def write_tables(tables: Iterable[ResultTable], folder: Path) -> list[Path]:
@@ -67,7 +75,8 @@ def write_tables(tables: Iterable[ResultTable], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for table in tables:
-        markdown = table.display.to_markdown(index=False, disable_numparse=True)
+        alignment = ["left", *["right"] * (len(table.display.columns) - 1)]
+        markdown = table.display.to_markdown(index=False, disable_numparse=True, colalign=alignment)
         path = folder / f"{table.name}.md"
         path.write_text(f"# {table.heading}\n\n{markdown}\n\n{table.caption}\n", encoding="utf-8")
         latex = table.display.to_latex(
@@ -77,7 +86,7 @@ def write_tables(tables: Iterable[ResultTable], folder: Path) -> list[Path]:
             label=f"tab:{table.name}",
             column_format="l" + "r" * (len(table.display.columns) - 1),
         )
-        (folder / f"{table.name}.tex").write_text(latex, encoding="utf-8")
+        (folder / f"{table.name}.tex").write_text(latex.replace("Δ", r"$\Delta$"), encoding="utf-8")
         table.values.to_csv(folder / f"{table.name}.csv", index=False)
         written.append(path)
     return written
@@ -86,7 +95,7 @@ def write_tables(tables: Iterable[ResultTable], folder: Path) -> list[Path]:
 def _escape(text: str) -> str:
     for special in ("%", "_", "&", "#"):
         text = text.replace(special, "\\" + special)
-    return text.replace("±", r"$\pm$").replace("Δ", r"$\Delta$")
+    return text.replace("·", "--")
 
 
 def _group(record: Record) -> str:
@@ -108,7 +117,12 @@ def _table(records: list[Record], scale: str) -> ResultTable:
     name = "-".join(filter(None, (inputs["task"], labels["data"], _slug(labels["recipe"]))))
     heading = f"{scale} ({labels['data']}) · {labels['task']}" + (f" · {labels['recipe']}" if labels["recipe"] else "")
     return ResultTable(
-        name=name, heading=heading, caption=_caption(rows, inputs), values=values, display=_display(values)
+        name=name,
+        heading=heading,
+        caption=_caption(rows, inputs),
+        values=values,
+        display=_display(values, labels["domains"]),
+        keys=frozenset(record.key for record in records),
     )
 
 
@@ -212,7 +226,7 @@ def _significant(row: _Row, difference: Interval) -> bool:
     return enough and (difference.low > 0 or difference.high < 0)
 
 
-def _display(values: pd.DataFrame) -> pd.DataFrame:
+def _display(values: pd.DataFrame, sensors: Mapping[str, str]) -> pd.DataFrame:
     domains = [c.removesuffix("_miou") for c in values.columns if c.endswith("_miou")]
     domains = [d for d in domains if d not in ("source_val", "target", "last_target", "oracle_target")]
     shown = pd.DataFrame({"Method": values["method"]})
@@ -221,7 +235,7 @@ def _display(values: pd.DataFrame) -> pd.DataFrame:
     shown["Params"] = [_count(n) for n in values["adapter_parameters"]]
     shown["Source"] = values["source_val_miou"].map("{:.1f}".format)
     for domain in domains:
-        shown[domain] = values[f"{domain}_miou"].map("{:.1f}".format)
+        shown[sensors[domain]] = values[f"{domain}_miou"].map("{:.1f}".format)
     shown["Target"] = [
         f"{row.target_miou:.1f} [{row.target_low:.1f}, {row.target_high:.1f}]" for row in values.itertuples()
     ]

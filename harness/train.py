@@ -131,9 +131,10 @@ def _backward(model: Segmentor, batch: Batch, step: int, steps: int) -> Losses:
     model.train()
     losses = model.losses(batch.image.to(_device()), batch.label.to(_device()))
     if not torch.isfinite(losses.total):
+        values = losses.detached()
         raise FloatingPointError(
-            f"the loss is {float(losses.total)} at step {step} of {steps} (head {float(losses.task):.4g}, auxiliary "
-            f"{float(losses.auxiliary):.4g}): lower the learning rate, or mend the method"
+            f"the loss is {float(values.total)} at step {step} of {steps} (head {float(values.task):.4g}, auxiliary "
+            f"{float(values.auxiliary):.4g}): lower the learning rate, or mend the method"
         )
     losses.total.backward()
     return losses

@@ -73,7 +73,7 @@ class Trial:
         """Names the record: 16 hexadecimal digits over `inputs`."""
         return digest(self.inputs())
 
-    def labels(self) -> dict[str, str]:
+    def labels(self) -> dict[str, Any]:
         """For people: titles, and what differs from the defaults; kept in the record, so tables look nothing up."""
         plain = asdict(type(self.options).make({"preset": self.options.preset}))
         preset = {"preset": self.options.preset} if self.options.preset != type(self.options).preset else {}
@@ -82,7 +82,8 @@ class Trial:
         changed = {name: value for name, value in asdict(self.protocol).items() if value != default[name]}
         controls = {name: value for name, value in changed.items() if name in Protocol.CONTROLS}
         return {
-            "task": self.task.title,
+            "task": self.data.title,
+            "domains": dict(self.data.sensors),
             "data": "synthetic" if self.data.kind == "embedded" else "files",
             "backbone": self.backbone.title,
             "method": self.options.title,

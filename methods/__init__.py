@@ -5,6 +5,7 @@ METHODS: dict[str, str] = {
     "lora": "methods.lora:Lora",
     "rein": "methods.rein:Rein",
     "spectralmoe": "methods.spectralmoe:SpectralMoE",
+    "depth_add": "methods.depth_add:DepthAdd",
 }
 
 OPTIONS: dict[str, str] = {
@@ -12,5 +13,6 @@ OPTIONS: dict[str, str] = {
     "lora": "methods.options:LoraOptions",
     "rein": "methods.options:ReinOptions",
     "spectralmoe": "methods.options:SpectralMoEOptions",
+    "depth_add": "methods.options:DepthAddOptions",
 }
 """Where the options of each method stand, torch-free: planning and listing need no more."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+T = TypeVar("T")
 Port = Literal["author_checked", "vector_checked", "from_paper", "inferred"]
 """Who vouches for a port: its authors, golden vectors of the released code, its paper, or our best reading."""
 
@@ -18,6 +20,7 @@ Port = Literal["author_checked", "vector_checked", "from_paper", "inferred"]
 class Options:
     """What a method can be told (its fields) and what is known about it (its class variables).
 
+    A method marked `control` takes part only where a suite or the user names it.
     A preset is a named set of field values, taken when `preset` names it; an option given beside it wins.
     """
 
@@ -27,6 +30,7 @@ class Options:
     paper: ClassVar[str]
     version: ClassVar[int] = 1
     lr_scale: ClassVar[float] = 1.0
+    control: ClassVar[bool] = False
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = MappingProxyType({})
     ports: ClassVar[Mapping[str, Port]]
 
@@ -39,21 +43,10 @@ class Options:
         Raises:
             ValueError: an unknown option or preset (the nearest name is suggested), or a value that does not fit.
         """
-        known = [field.name for field in fields(cls)]
-        for option in given:
-            if option not in known:
-                raise ValueError(f"unknown option {cls.name}.{option}{nearest(option, known)}")
         preset = str(given.get("preset", cls.preset))
         if preset not in cls.ports:
             raise ValueError(f"unknown preset {cls.name}.preset={preset}{nearest(preset, cls.ports)}")
-        try:
-            return TypeAdapter(cls).validate_python({**cls.presets.get(preset, {}), **given})
-        except ValidationError as error:
-            first = error.errors()[0]
-            if first["type"] == "value_error":
-                raise first["ctx"]["error"] from None
-            option = f"{cls.name}.{first['loc'][0]}"
-            raise ValueError(f"{option}={first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+        return checked(cls, cls.name, {**cls.presets.get(preset, {}), **given})
 
     @property
     def needs_depth(self) -> bool:
@@ -217,6 +210,52 @@ class SpectralMoEOptions(Options):
 def _at_least(option: str, value: float, least: float) -> None:
     if value < least:
         raise ValueError(f"{option}={value}: must be at least {least}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthAddOptions(Options):
+    """The depth control has nothing to set."""
+
+    name = "depth_add"
+    title = "Depth added"
+    paper = "control of this project: what is the depth cue worth?"
+    control = True
+    ports = MappingProxyType({"default": "author_checked"})
+
+    @property
+    def needs_depth(self) -> bool:
+        """Always."""
+        return True
+
+
+def checked(cls: type[T], owner: str, values: Mapping[str, Any]) -> T:
+    """A frozen dataclass from names and values (strings are converted), checked.
+
+    Args:
+        cls: the dataclass.
+        owner: what stands before the dot in messages.
+        values: fields by name; those left out take their default.
+
+    Raises:
+        ValueError: an unknown field (the nearest is suggested), or a value that does not fit.
+    """
+    known = [field.name for field in fields(cast(Any, cls))]
+    for name in values:
+        if name not in known:
+            raise ValueError(f"unknown option {owner}.{name}{nearest(name, known)}")
+    try:
+        made = TypeAdapter(cls).validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "value_error":
+            raise first["ctx"]["error"] from None
+        option = f"{owner}.{first['loc'][0]}"
+        raise ValueError(f"{option}={first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+    for name in known:
+        value = getattr(made, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{owner}.{name}={value}: must be a finite number")
+    return made
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -51,14 +51,14 @@ class Plan:
         buildings: expected buildings per 64 x 64 pixels.
     """
 
-    parcel_px: tuple[float, float] = (19.0, 26.0)
+    parcel_px: tuple[float, float] = (28.0, 38.0)
     parcel_mix: tuple[float, float, float, float] = (0.36, 0.34, 0.25, 0.05)
     mix_spread: float = 0.4
     forest_cover: tuple[float, float] = (0.15, 0.4)
     rivers: float = 0.5
-    ponds: float = 0.5
-    roads: tuple[float, float] = (0.9, 1.7)
-    buildings: tuple[float, float] = (5.0, 11.0)
+    ponds: float = 0.25
+    roads: tuple[float, float] = (0.6, 1.1)
+    buildings: tuple[float, float] = (3.0, 6.5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +173,7 @@ def _fields(key: str, px: int, plan: Plan) -> _Canvas:
 def _forest(canvas: _Canvas, plan: Plan) -> None:
     """Woods with a ragged outline, in stands of different height, with a rough canopy."""
     rng = canvas.rng("forest")
-    outline = smooth_noise(rng, canvas.px, 34) + 0.25 * smooth_noise(rng, canvas.px, 8)
+    outline = smooth_noise(rng, canvas.px, 48) + 0.25 * smooth_noise(rng, canvas.px, 8)
     where = outline > np.quantile(outline, 1 - rng.uniform(*plan.forest_cover))
     first, stands = len(canvas.classes), int(canvas.object_id.max()) + 1
     canopy = grain(rng, canvas.px, 1.1)
@@ -189,12 +189,12 @@ def _water(canvas: _Canvas, plan: Plan) -> None:
     """A winding river, perhaps, and some ponds with an irregular shore."""
     rng, frame, px = canvas.rng("water"), canvas.frame, canvas.px
     winding = rng.uniform(4, 12) * np.sin(2 * np.pi * frame.u / rng.uniform(50, 120) + rng.uniform(0, 7))
-    width = rng.uniform(4, 10) + 1.5 * smooth_noise(rng, px, 20)
+    width = rng.uniform(6, 13) + 1.5 * smooth_noise(rng, px, 20)
     river = np.abs(frame.v - rng.uniform(-0.35, 0.35) * px - winding) < width
     if rng.random() < plan.rivers:
         canvas.add(WATER, river)
     for _ in range(rng.poisson(plan.ponds * (px / 64) ** 2)):
-        row, column, radius = rng.uniform(0, px), rng.uniform(0, px), rng.uniform(4, 11)
+        row, column, radius = rng.uniform(0, px), rng.uniform(0, px), rng.uniform(6, 15)
         y, x = np.ogrid[:px, :px]
         shore = radius * (1 + 0.2 * smooth_noise(rng, px, 10))
         canvas.add(WATER, (y - row) ** 2 + (x - column) ** 2 < shore**2)
@@ -206,7 +206,7 @@ def _roads(canvas: _Canvas, plan: Plan) -> None:
     for index in range(max(1, rng.poisson(rng.uniform(*plan.roads) * px / 64))):
         along, across = (canvas.frame.u, canvas.frame.v) if index % 2 else (canvas.frame.v, canvas.frame.u)
         distance = np.abs(across - rng.uniform(-0.5, 0.5) * px - rng.uniform(-0.15, 0.15) * along)
-        half = rng.uniform(1.8, 3.0)
+        half = rng.uniform(2.8, 4.2)
         canvas.add(ROAD, distance < half)
         canvas.height[distance < half] = rng.uniform(2, 6) if rng.random() < 0.15 else rng.uniform(0, 0.4)
 
@@ -216,13 +216,13 @@ def _buildings(canvas: _Canvas, plan: Plan) -> None:
     rng, px = canvas.rng("buildings"), canvas.px
     villages = rng.uniform(0, px, (max(2, round(2 * (px / 64) ** 2)), 2))
     for _ in range(rng.poisson(rng.uniform(*plan.buildings) * (px / 64) ** 2)):
-        row, column = villages[rng.integers(len(villages))] + rng.normal(0, 11, 2)
-        half_u, half_v = rng.uniform(2.5, 6.5), rng.uniform(2.0, 4.5)
+        row, column = villages[rng.integers(len(villages))] + rng.normal(0, 15, 2)
+        half_u, half_v = rng.uniform(4.0, 8.5), rng.uniform(3.0, 6.0)
         storeys, gabled = rng.uniform(2.5, 15), rng.random() < 0.5
         if not (0 <= row < px and 0 <= column < px):
             continue
         centre = int(row), int(column)
-        window = tuple(slice(max(0, place - 10), place + 10) for place in centre)
+        window = tuple(slice(max(0, place - 12), place + 12) for place in centre)
         along, across = (np.abs(axis[window] - axis[centre]) for axis in (canvas.frame.u, canvas.frame.v))
         inside = (along <= half_u) & (across <= half_v) & ~np.isin(canvas.label[window], (WATER, ROAD))
         canvas.label[window][inside] = BUILDING

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.synthetic.domains import DOMAINS, RANDOM, SOURCE
+from benchmarks.synthetic.domains import CANONICAL, DOMAINS, RANDOM, SOURCE
 from benchmarks.synthetic.layout import CLASSES
 from benchmarks.synthetic.render import Scene, render_scene
 from benchmarks.tasks import Sample, SceneSizes, TileRef
@@ -35,11 +35,14 @@ class PretrainingScene:
 
     Args:
         image: uint8 [px, px, 4] in the order NIR, R, G, B.
+        canonical: the same place under one sensor, season, sun and air, uint8 [px, px, 4]; an output of the simulator
+            that no real sensor gives.
         height_m: surface height in metres, float32 [px, px].
         label: uint8 [px, px], ONLY for the probe that scores a pretrained encoder; pretraining must not see it.
     """
 
     image: npt.NDArray[np.uint8]
+    canonical: npt.NDArray[np.uint8]
     height_m: npt.NDArray[np.float32]
     label: npt.NDArray[np.uint8]
 
@@ -53,8 +56,9 @@ def pretraining_scenes(count: int, px: int, seed: int) -> Iterator[PretrainingSc
         seed: another seed gives other scenes; the first scenes do not depend on `count`.
     """
     for index in range(count):
-        scene = render_scene(RANDOM, f"v{GENERATOR_VERSION}/pretraining/{seed}/{index}", px)
-        yield PretrainingScene(image=scene.image, height_m=scene.height_m, label=scene.label)
+        key = f"v{GENERATOR_VERSION}/pretraining/{seed}/{index}"
+        scene, clear = render_scene(RANDOM, key, px), render_scene(CANONICAL, key, px)
+        yield PretrainingScene(image=scene.image, canonical=clear.image, height_m=scene.height_m, label=scene.label)
 
 
 def task_scene(domain: str, index: int, px: int) -> Scene:

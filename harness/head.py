@@ -30,7 +30,10 @@ class Predictions:
 class LinkedTransformer(Mask2FormerTransformerModule):
     """The transformer decoder with the query positions, and if wanted their content, coming from a method."""
 
-    content: nn.Linear | None = None
+    def __init__(self, in_features: int, config: Mask2FormerConfig) -> None:
+        """Build the decoder with its tables, like its parent."""
+        super().__init__(in_features, config)
+        self.content: nn.Linear | None = None
 
     def drop_tables(self, replace_content: bool) -> None:
         """Drop the learned tables that the linked queries stand in for.

@@ -80,6 +80,7 @@ class RecordStore:
 
     def write(self, record: Record) -> None:
         """Write a record whole or not at all: the arrays first, then the JSON, each by rename."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         result = dict(record.result)
         if record.arrays:
             data = save_arrays({name: np.ascontiguousarray(array) for name, array in record.arrays.items()})

@@ -156,7 +156,7 @@ class Segmentor(nn.Module):
         scores = self.head.semantic(self.head(maps, self._queries()), size)
         if not torch.isfinite(scores).all():
             raise FloatingPointError(
-                "the scores are not finite in evaluation: lower the learning rate, or mend the method"
+                "the scores are NaN or infinite in evaluation: lower the learning rate, or mend the method"
             )
         return scores[..., :height, :width].argmax(1)
 

@@ -1,0 +1,299 @@
+"""SpectralMoE against its equations, written out once more as loops over single tokens, and its documented traits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from methods.base import EncoderSpec
+from methods.rein import Rein
+from methods.spectralmoe import DEPTH, SpectralMoE
+from tests.models import SPEC, spectralmoe_by_hand
+
+EXPERTS = 4
+
+
+def combinations(**choices: Sequence[Any]) -> list[dict[str, Any]]:
+    return [dict(zip(choices, chosen, strict=True)) for chosen in product(*choices.values())]
+
+
+def make(spec: EncoderSpec = SPEC, **options: Any) -> SpectralMoE:
+    torch.manual_seed(0)
+    return SpectralMoE(spec, SpectralMoE.Options.make({"experts": EXPERTS, "rank": 2} | options)).double()
+
+
+def drawn(**options: Any) -> SpectralMoE:
+    """A method in evaluation mode with every parameter drawn anew."""
+    method = make(**options).eval()
+    with torch.no_grad():
+        for parameter in method.parameters():
+            parameter.normal_(0, 0.7)
+    return method
+
+
+def tokens(seed: int, count: int = 5) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(2, count, SPEC.width, dtype=torch.float64, generator=generator)
+
+
+# --- The equations
+
+
+def agrees(method: SpectralMoE) -> None:
+    visual, depth = tokens(1), tokens(2)
+    for layer in (0, 2):
+        out, aux = method.refine(visual, layer, depth)
+        expected, expected_aux = spectralmoe_by_hand(method, layer, visual, depth)
+        np.testing.assert_allclose(out.detach().numpy(), expected, rtol=0, atol=1e-9)
+        assert aux.item() == pytest.approx(expected_aux, rel=1e-6), "counts are summed up in float32"
+
+
+@pytest.mark.parametrize(
+    "options",
+    combinations(
+        gating=("dot", "l1", "l2", "l2sq"),
+        top_k=(1, 2, 3, EXPERTS),
+        drop_first_token=(False, True),
+        token_attention=("dot", "channel_sums"),
+    ),
+    ids=str,
+)
+def test_equations(options: dict[str, Any]) -> None:
+    agrees(drawn(**options))
+
+
+@pytest.mark.parametrize(
+    "options", combinations(fusion=("full", "diagonal", "add", "none"), shared_router=(False, True)), ids=str
+)
+def test_fusion(options: dict[str, Any]) -> None:
+    agrees(drawn(top_k=2, **options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    combinations(load=("importance", "importance+load"), aux_reduction=("mean", "sum"), aux_weight=(0.01, 1000.0)),
+    ids=str,
+)
+def test_auxiliary_loss(options: dict[str, Any]) -> None:
+    agrees(drawn(top_k=2, **options))
+
+
+def test_without_depth_the_visual_adjustment_stands_alone() -> None:
+    method = drawn(top_k=2, depth=False, fusion="none", aux_reduction="sum")
+    visual = tokens(1)
+    with torch.no_grad():
+        both = drawn(top_k=2, fusion="none")
+        for name, parameter in method.named_parameters():
+            both.get_parameter(name).copy_(
+                parameter if name not in ("gate", "noise") else parameter.expand(-1, 2, -1, -1)
+            )
+        torch.testing.assert_close(method.refine(visual, 1)[0], both.refine(visual, 1, tokens(2))[0], rtol=0, atol=0)
+        same = both.refine(visual, 1, visual)[1]
+        torch.testing.assert_close(method.refine(visual, 1)[1], same, rtol=1e-12, atol=0)
+
+
+# --- Traits of the two presets
+
+
+@pytest.mark.parametrize("top_k", [2, 3, 6])
+def test_equal_experts_are_offset_by_log_k_under_logsumexp(top_k: int) -> None:
+    one, many = (drawn(preset="released", experts=6, fusion="none", top_k=k) for k in (1, top_k))
+    with torch.no_grad():
+        for method in (one, many):
+            method.experts_a.copy_(method.experts_a[:, :1].expand_as(method.experts_a))
+            method.experts_b.copy_(method.experts_b[:, :1].expand_as(method.experts_b))
+            method.output.weight.copy_(torch.eye(SPEC.width))
+            method.scale.fill_(1)
+        offset = many.refine(tokens(1), 0, tokens(2))[0] - one.refine(tokens(1), 0, tokens(2))[0]
+    torch.testing.assert_close(offset, torch.full_like(offset, math.log(top_k)), rtol=0, atol=1e-9)
+
+
+def test_released_and_paper_combine_alike_for_one_expert() -> None:
+    a, b = drawn(top_k=1), drawn(top_k=1, combine="logsumexp")
+    torch.testing.assert_close(a.refine(tokens(1), 0, tokens(2))[0], b.refine(tokens(1), 0, tokens(2))[0])
+
+
+@pytest.mark.parametrize("preset", ["paper", "released"])
+def test_at_top_1_only_the_load_trains_the_router(preset: str) -> None:
+    for part in (0, 1):
+        method = make(preset=preset, prototype_std=0.1).train()
+        torch.manual_seed(1)
+        method.refine(tokens(1), 0, tokens(2))[part].square().sum().backward()
+        for router in (method.gate, method.noise):
+            trained = router.grad is not None and bool(router.grad[0].any())
+            assert trained == (part == 1)
+
+
+def test_at_top_2_the_task_trains_the_paper_router_and_not_the_released() -> None:
+    for preset, expected in (("paper", True), ("released", False)):
+        method = drawn(preset=preset, top_k=2)
+        method.refine(tokens(1), 0, tokens(2))[0].square().sum().backward()
+        assert (method.gate.grad is not None and bool(method.gate.grad.any())) == expected
+
+
+@pytest.mark.parametrize("preset", ["paper", "released"])
+def test_first_step_moves_experts_b_and_not_a(preset: str) -> None:
+    method = make(preset=preset).train()
+    x, aux = method.refine(tokens(1), 0, tokens(2))
+    (x.square().sum() + aux + method.queries().position_QC.square().sum()).backward()
+    assert method.experts_a.grad is not None
+    assert not method.experts_a.grad.any()
+    assert method.experts_b.grad[0].any()
+
+
+def test_query_rows_are_identical_at_init_and_linked_from_the_mean_over_experts() -> None:
+    method = make()
+    rows = method.queries().position_QC
+    assert rows.shape == (SPEC.queries, SPEC.query_width)
+    torch.testing.assert_close(rows, rows[:1].expand_as(rows), rtol=0, atol=1e-12)
+    method = drawn()
+    T = torch.stack([(method.experts_a[layer] @ method.experts_b[layer]).mean(0) for layer in range(SPEC.blocks)])
+    linked = method.link.transform(T)
+    statistics = torch.stack([linked.max(0).values, linked.mean(0), linked[-1]], dim=-1).flatten(1)
+    torch.testing.assert_close(method.queries().position_QC, method.link.merge(statistics))
+    assert not method.queries().replace_content
+    assert SpectralMoE(replace(SPEC, linked=False), method.options).queries() is None
+
+
+def test_untouched_released_gates_tie_and_cost_24000_in_evaluation() -> None:
+    method = make(preset="released", experts=6).eval()
+    for layer in range(SPEC.blocks):
+        assert method.refine(tokens(1), layer, tokens(2))[1].item() == pytest.approx(24000, rel=1e-6)
+
+
+def test_noise_acts_in_training_only() -> None:
+    method = drawn(top_k=2)
+    visual, depth = tokens(1, count=50), tokens(2, count=50)
+    clean = method.refine(visual, 0, depth)[0]
+    assert torch.equal(method.refine(visual, 0, depth)[0], clean)
+    assert not torch.equal(method.train().refine(visual, 0, depth)[0], clean)
+    assert torch.equal(drawn(top_k=2, noise=False).train().refine(visual, 0, depth)[0], clean)
+
+
+@pytest.mark.parametrize("top_k", [1, 2])
+def test_smooth_load_is_the_chance_to_be_chosen_under_fresh_noise(top_k: int) -> None:
+    method = drawn(top_k=top_k, gating="dot").train().requires_grad_(False)
+    x = tokens(3, count=2).flatten(0, 1)
+    torch.manual_seed(5)
+    load = method.route(x, 1, DEPTH).load_E
+    torch.manual_seed(5)
+    clean = x @ method.gate[1, DEPTH]
+    spread = torch.nn.functional.softplus(x @ method.noise[1, DEPTH]) + 0.01
+    held = clean + torch.randn_like(clean) * spread
+    fresh = torch.randn(40_000, *clean.shape, dtype=torch.float64)
+    chance = torch.zeros(EXPERTS, dtype=torch.float64)
+    for token in range(len(x)):
+        for expert in range(EXPERTS):
+            others = [float(held[token, e]) for e in range(EXPERTS) if e != expert]
+            bar = sorted(others, reverse=True)[top_k - 1]
+            tried = clean[token, expert] + fresh[:, token, expert] * spread[token, expert]
+            chance[expert] += (tried > bar).double().mean()
+    torch.testing.assert_close(load, chance, rtol=0, atol=0.02)
+    assert load.std() > 0.1, "an example in which experts differ"
+    method.gate.zero_()
+    method.noise.fill_(-1e6)
+    assert torch.isfinite(method.route(x.abs(), 1, DEPTH).load_E).all(), "softplus vanishes, its floor stays"
+
+
+# --- Reading a released state dict
+
+
+def released() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    d, q, m, r = SPEC.width, SPEC.query_width, SPEC.queries, 2
+    state = {"scale": draw(), "mean": torch.zeros(1), "std": torch.ones(1)}
+    for name, out, into in (("mlp_token2feat", d, d), ("mlp_delta_f", d, d), ("transform", q, d), ("merge", q, 3 * q)):
+        state |= {f"{name}.weight": draw(out, into), f"{name}.bias": draw(out)}
+    for layer in range(SPEC.blocks):
+        for e in range(EXPERTS):
+            state |= {f"experts_a.{layer}.{e}": draw(m, r), f"experts_b.{layer}.{e}": draw(r, d)}
+        for modality in range(2):
+            state |= {f"w_{n}.{layer}.{modality}": draw(d, EXPERTS) for n in ("gate", "noise")}
+    return state
+
+
+def test_from_released_reads_every_tensor() -> None:
+    state = released()
+    method = SpectralMoE.from_released(state, SPEC, gating="gaussian", top_k=2)
+    assert (method.options.preset, method.options.gating, method.options.top_k) == ("released", "l2sq", 2)
+    assert torch.equal(method.experts_b[2, 3], state["experts_b.2.3"])
+    assert torch.equal(method.noise[1, 1], state["w_noise.1.1"])
+    assert torch.equal(method.output.weight, state["mlp_delta_f.weight"])
+    assert SpectralMoE.from_released(state, replace(SPEC, linked=False)).queries() is None
+
+
+RESHAPED = {
+    "one tensor": lambda n, t: t[1:] if n == "experts_b.1.2" else t,
+    "one expert's rank": lambda n, t: t[..., :1] if n == "experts_a.0.0" else t,
+    "all of a kind": lambda n, t: t[:-1] if n.startswith("w_gate") else t,
+    "a linear layer": lambda n, t: t[:, :-1] if n == "merge.weight" else t,
+}
+DEFECTS = {
+    "no experts": (lambda s: {k: v for k, v in s.items() if "experts" not in k}, "experts_a"),
+    "one name missing": (lambda s: {k: v for k, v in s.items() if k != "w_noise.2.1"}, "missing.*w_noise.2.1"),
+    "an unknown name": (lambda s: s | {"backbone.cls_token": torch.zeros(1)}, "unknown.*backbone.cls_token"),
+    "a block less": (lambda s: {k: v for k, v in s.items() if ".2." not in k}, "missing.*experts_a.2.0"),
+    **{
+        f"wrong shape of {kind}": (lambda s, c=change: {k: c(k, v) for k, v in s.items()}, "shape|is \\(|rank")
+        for kind, change in RESHAPED.items()
+    },
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_a_defective_released_state_is_a_clear_error(defect: str) -> None:
+    change, words = DEFECTS[defect]
+    with pytest.raises(ValueError, match=words):
+        SpectralMoE.from_released(change(released()), SPEC)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"gating": "laplac"}, "laplace"),
+        ({"preset": "relased"}, "released"),
+        ({"topk": 2}, "top_k"),
+        ({"top_k": 9}, "top_k"),
+    ],
+    ids=str,
+)
+def test_wrong_options_for_a_released_state_are_clear_errors(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        SpectralMoE.from_released(released(), SPEC, **options)
+
+
+REIN_STATE = {
+    "learnable_tokens_a": torch.zeros(3, 4, 2),
+    "learnable_tokens_b": torch.zeros(3, 2, 8),
+    "scale": torch.tensor(0.1),
+    **{f"{n}.weight": torch.zeros(8, 8) for n in ("mlp_token2feat", "mlp_delta_f")},
+    **{f"{n}.bias": torch.zeros(8) for n in ("mlp_token2feat", "mlp_delta_f")},
+    **{"transform.weight": torch.zeros(6, 8), "transform.bias": torch.zeros(6)},
+    **{"merge.weight": torch.zeros(6, 18), "merge.bias": torch.zeros(6)},
+}
+
+
+def test_rein_reads_its_released_state_or_says_why_not() -> None:
+    assert Rein.from_released(REIN_STATE, SPEC).options.rank == 2
+    without = {name: tensor for name, tensor in REIN_STATE.items() if name != "merge.bias"}
+    for state, options, words in (
+        (without, {}, "missing.*merge.bias"),
+        ({}, {}, "missing.*learnable_tokens"),
+        (REIN_STATE | {"cls": torch.zeros(1)}, {}, "unknown.*cls"),
+        (REIN_STATE | {"merge.bias": torch.zeros(5)}, {}, r"merge.bias is \(5,\)"),
+        (REIN_STATE, {"rnk": 2}, "unknown option rein.rnk"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            Rein.from_released(state, SPEC, **options)

@@ -33,6 +33,8 @@ class Encoder(nn.Module):
         """Freeze the model and put it in evaluation mode."""
         super().__init__()
         self.model = model.requires_grad_(False).eval()
+        # what a method installs later is not among them
+        self.own_modules = tuple(self.modules())
         self.feature_blocks = tuple(feature_blocks)
 
     @property

@@ -149,15 +149,18 @@ def show(
 @app.command()
 def pretrain(
     what: Annotated[str, typer.Argument(help="dinov3 or depth", metavar="ENCODER")],
+    pretext: Annotated[
+        str, typer.Option("--pretext", help="For a backbone: `canonical`, or masked `pixels` alone.")
+    ] = "canonical",
     out: Annotated[Path, typer.Option("--out", help="Folder for the weights.")] = Path("harness/weights"),
-    steps: Annotated[int, typer.Option("--steps", help="Optimiser steps.")] = 5000,
+    steps: Annotated[int, typer.Option("--steps", help="Optimiser steps.")] = 4000,
     scenes: Annotated[int, typer.Option("--scenes", help="Synthetic scenes to train on.")] = 1500,
     seed: Annotated[int, typer.Option("--seed", help="Random seed.")] = 0,
 ) -> None:
     """Make the shipped mini weights again, from synthetic scenes without labels, and print their probe score."""
     from harness.pretrain import pretrain as run_pretraining
 
-    run_pretraining(what, out=out, steps=steps, scenes=scenes, seed=seed)
+    run_pretraining(what, pretext=pretext, out=out, steps=steps, scenes=scenes, seed=seed)
 
 
 def _method_rows() -> list[dict[str, object]]:

@@ -22,7 +22,7 @@ def run_suite(request: Request, *, executor: str, results: Path, fresh: bool) ->
     execute = find("executor", executor, EXECUTORS)
     make_plan(request, None)  # mistakes come to light before the results folder is touched
     folder = scale_folder(results, request.scale)
-    store = RecordStore(folder / "records")
+    store = RecordStore(folder / "records", repair=True)
     store.prepare()
     with exclusive(folder):
         plan = make_plan(request, store, fresh=fresh)
@@ -91,7 +91,8 @@ def _write_tables(store: RecordStore, folder: Path, scale: str, keys: set[str] |
 def _check_files(plan: Plan, remembered: Path) -> None:
     """Read every file the pending trials use once, before any of them trains; what passed is not read again."""
     passed = _read_stamps(remembered)
-    for trial in {trial.data_fingerprint: trial for trial in plan.pending if trial.data.kind == "files"}.values():
+    files = [trial for trial in plan.pending if trial.data.kind == "files"]
+    for trial in {(trial.data_fingerprint, trial.protocol.max_tiles): trial for trial in files}.values():
         reader = trial.open_reader()
         split = split_tiles(reader, trial.data.source, trial.data.targets, trial.protocol.max_tiles)
         stamp = f"{trial.data_fingerprint}/{trial.protocol.max_tiles}"

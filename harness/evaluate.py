@@ -72,6 +72,9 @@ class Selector:
     def add(self, point: Point) -> None:
         """Take a point into account."""
         scores = {name: metrics.scores(areas).miou for name, areas in self._pooled(point).items()}
+        for name in (SOURCE_VAL, TARGET):
+            if math.isnan(scores[name]):
+                raise ValueError(f"no labelled pixel in {name}: nothing can be scored there; complete the labels")
         losses = {"task_loss": point.task_loss, "auxiliary_loss": point.auxiliary_loss}
         self.trace.append({"step": point.step, **losses, "miou": _plain(scores)})
         self.chosen["last"] = point

@@ -56,12 +56,19 @@ def find_method(name: str) -> MethodRef:
     )
 
 
-def load_class(target: str) -> Any:
+def load_class(target: str, source_sha256: str = "") -> Any:
     """The class a `MethodRef.target` names; imports torch.
 
+    Args:
+        target: `module:Class` or `path/to/file.py:Class`.
+        source_sha256: what the file's source must hash to; empty for any.
+
     Raises:
-        ValueError: the file has no such class, or the class is no `Method` with options.
+        ValueError: the file has changed or has no such class, or the class is no `Method` with options.
     """
+    path = target.rpartition(":")[0]
+    if source_sha256 and hashlib.sha256(Path(path).read_bytes()).hexdigest() != source_sha256:
+        raise ValueError(f"method file {path} has changed since the plan was made: run the command again")
     cls = _attribute(target)
     from methods.base import Method
 

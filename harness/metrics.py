@@ -107,7 +107,9 @@ class Bootstrap:
 
 
 def interval(mean: float, replicates: npt.NDArray[np.float64]) -> Interval:
-    """Percentile interval at the 95 % level."""
+    """Percentile interval at the 95 % level; undefined where no replicate is defined."""
+    if np.isnan(replicates).all():
+        return Interval(mean=mean, low=np.nan, high=np.nan)
     low, high = np.nanquantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(mean=mean, low=float(low), high=float(high))
 

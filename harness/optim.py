@@ -8,7 +8,7 @@ from torch import nn
 from harness.segmentor import Segmentor
 from harness.trial import Trial
 
-_HEAD_EXEMPT = ("transformer.queries_embedder.weight", "transformer.level_embed.weight")
+_HEAD_EXEMPT = ("head.transformer.queries_embedder.weight", "head.transformer.level_embed.weight")
 _NORMS = (nn.LayerNorm, nn.GroupNorm)
 
 
@@ -16,25 +16,20 @@ def build_optimizer(model: Segmentor, trial: Trial) -> torch.optim.AdamW:
     """AdamW; norms, query and level embeddings and what the method exempts do not decay (the published group rules)."""
     protocol = trial.protocol
     norms = {id(p) for module in model.modules() if isinstance(module, _NORMS) for p in module.parameters()}
-    groups = []
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        in_head = name.startswith("head.")
-        exempt = id(parameter) in norms or _ends_with(name, _HEAD_EXEMPT if in_head else model.method.no_weight_decay)
-        groups.append(
-            {
-                "params": [parameter],
-                "lr": protocol.lr * (1.0 if in_head else trial.options.lr_scale),
-                "weight_decay": 0.0 if exempt else protocol.weight_decay,
-            }
-        )
-    return torch.optim.AdamW(groups)
+        in_head = _in_head(name, model)
+        endings = _HEAD_EXEMPT if in_head else model.method.no_weight_decay
+        exempt = id(parameter) in norms or any(f".{name}".endswith(f".{ending}") for ending in endings)
+        lr = protocol.lr * (1.0 if in_head else trial.options.lr_scale)
+        groups.setdefault((lr, 0.0 if exempt else protocol.weight_decay), []).append(parameter)
+    return torch.optim.AdamW([{"params": p, "lr": lr, "weight_decay": wd} for (lr, wd), p in groups.items()])
 
 
-def _ends_with(name: str, endings: tuple[str, ...]) -> bool:
-    """Whole dotted names only: `tokens` must not exempt `bad_tokens`."""
-    return any(f".{name}".endswith(f".{ending}") for ending in endings)
+def _in_head(name: str, model: Segmentor) -> bool:
+    return name.startswith(("head.", *(f"method.{part}." for part in model.method.pyramid_parts)))
 
 
 def decay(step: int, steps: int, power: float, warmup: int) -> float:
@@ -44,8 +39,10 @@ def decay(step: int, steps: int, power: float, warmup: int) -> float:
 
 def count_parameters(model: Segmentor) -> dict[str, int]:
     """Numbers by group: head (with the method's pyramid), adapter (all else that trains), frozen, depth encoder."""
-    depth = sum(p.numel() for p in model.depth_encoder.parameters()) if model.depth_encoder else 0
-    head = sum(p.numel() for p in model.head.parameters())
-    total = sum(p.numel() for p in model.parameters())
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return {"head": head, "adapter": trainable - head, "frozen": total - trainable - depth, "depth_encoder": depth}
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    trains = {name for name, p in model.named_parameters() if p.requires_grad}
+    head = sum(size for name, size in sizes.items() if _in_head(name, model))
+    depth = sum(size for name, size in sizes.items() if name.startswith("depth_encoder."))
+    trainable = sum(sizes[name] for name in trains)
+    frozen = sum(sizes.values()) - trainable - depth
+    return {"head": head, "adapter": trainable - head, "frozen": frozen, "depth_encoder": depth}

@@ -34,7 +34,7 @@ with warnings.catch_warnings(), contextlib.redirect_stdout(None):
 logging.getLogger("mmengine").setLevel(logging.ERROR)
 
 _STATISTICS_TILES = 512
-_MAX_LONG_EDGE = 2.0  # in crops, as in the published recipe
+_MAX_LONG_EDGE = 2.0  # a longer tile is shrunk until its long edge is so many of its largest short edge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +114,14 @@ class PhotometricJitter(BaseTransform):  # type: ignore[misc]
         contrast_first = np.random.randint(2)
         if contrast_first and np.random.randint(2):
             visible = _affine(visible, gain=np.random.uniform(0.5, 1.5))
-        hsv = cv2.cvtColor(visible, cv2.COLOR_RGB2HSV)
-        if np.random.randint(2):
-            hsv[..., 1] = _affine(hsv[..., 1], gain=np.random.uniform(0.5, 1.5))
-        if np.random.randint(2):
-            hsv[..., 0] = (hsv[..., 0].astype(int) + np.random.randint(-18, 19)) % 180
-        visible = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+        saturate, turn = np.random.randint(2), np.random.randint(2)
+        if saturate or turn:
+            hsv = cv2.cvtColor(visible, cv2.COLOR_RGB2HSV)
+            if saturate:
+                hsv[..., 1] = _affine(hsv[..., 1], gain=np.random.uniform(0.5, 1.5))
+            if turn:
+                hsv[..., 0] = (hsv[..., 0].astype(int) + np.random.randint(-18, 18)) % 180
+            visible = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
         if not contrast_first and np.random.randint(2):
             visible = _affine(visible, gain=np.random.uniform(0.5, 1.5))
         image[..., self.rgb] = visible
@@ -189,10 +191,13 @@ def train_batches(
     crop = protocol.crop
     pipeline: list[BaseTransform] = [LoadTile(reader)]
     if protocol.resize:
-        edges = [round(fraction * crop) for fraction in protocol.resize]
+        # fractions of the tile, not of the crop: training and evaluation must see one pixel size
+        edge = min(reader.read(tiles[0]).label.shape)
         pipeline.append(
             RandomChoiceResize(
-                scales=edges, resize_type="mmseg.ResizeShortestEdge", max_size=int(_MAX_LONG_EDGE * crop)
+                scales=[round(fraction * edge) for fraction in protocol.resize],
+                resize_type="mmseg.ResizeShortestEdge",
+                max_size=int(_MAX_LONG_EDGE * max(protocol.resize) * edge),
             )
         )
     pipeline.append(RandomCrop((crop, crop), cat_max_ratio=protocol.cat_max_ratio))

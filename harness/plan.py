@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from harness.scales import Protocol
 from harness.trial import MethodRef, Trial
 from harness.zoo import BACKBONES, DEPTH_ENCODER
 from methods import METHODS
-from methods.options import nearest
+from methods.options import Options, nearest
 
 T = TypeVar("T")
 
@@ -172,7 +172,7 @@ class _Expansion:
         """One trial of a cell."""
         self._used.add(method.name)
         options = method.options_class.make({**cell.options, **self.settings.get(method.name, {})})
-        protocol = self._protocol(cell)
+        protocol = _relevant(self._protocol(cell), options)
         spec = self.backbones[backbone]
         depth = DEPTH_ENCODER if options.needs_depth else None
         encoders = (spec, depth) if depth else (spec,)
@@ -188,14 +188,12 @@ class _Expansion:
             protocol=protocol,
             scale=self.scale,
             seed=seed,
-            weights={encoder.name: encoder.builds[self.scale.build].digest for encoder in encoders},
+            weights={encoder.name: encoder.builds[self.scale.build].digest for encoder in encoders}
+            | ({spec.name: "random"} if protocol.encoder_init == "random" else {}),
         )
 
     def _protocol(self, cell: Cell) -> Protocol:
-        suite = dict(self.suite.protocol)
-        if self.scale.name == "test":
-            # the hidden scale serves the tests: a suite's own length would defeat it
-            suite = {}
+        suite = {} if self.scale.fixed_length else self.suite.protocol
         return self.scale.protocol.change({**suite, **cell.protocol, **self.settings.get("protocol", {})})
 
     def refuse_unused_settings(self) -> None:
@@ -205,6 +203,14 @@ class _Expansion:
             raise ValueError(
                 f"--set {sorted(unused)[0]}.*: no trial of this plan uses that method; drop it or add --method"
             )
+
+
+def _relevant(protocol: Protocol, options: Options) -> Protocol:
+    """Controls that cannot change a method's numbers take their default: they must change neither key nor label."""
+    default = {field.name: field.default for field in fields(Protocol)}
+    void = [] if options.needs_depth else ["depth", "depth_noise"]
+    void += [] if options.links_queries else ["queries"]
+    return protocol.change({name: default[name] for name in void})
 
 
 def _by_name(methods: Sequence[MethodRef]) -> dict[str, MethodRef]:

@@ -6,8 +6,9 @@ gives: it stands in for what a foundation model learns from a thousand million i
 from the same three bands, as a monocular depth network does; only its encoder is kept. A linear probe on scenes of
 other random domains, the one place where labels are read, scores both beside a random encoder.
 
-    python run.py pretrain dinov3 --steps 5000    # harness/weights/dinov3_mini.safetensors
-    python run.py pretrain depth --steps 4000     # harness/weights/depth_mini.safetensors
+    python run.py pretrain dinov3                    # harness/weights/dinov3_mini.safetensors
+    python run.py pretrain depth                     # harness/weights/depth_mini.safetensors
+    python run.py pretrain dinov3 --pretext pixels --out elsewhere    # masked pixels alone, no simulator output
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ log = logging.getLogger(__name__)
 _SCENE_PX, _PX, _BATCH = 128, 64, 16
 _PROBE_STEPS, _PROBE_TRAIN, _PROBE_TEST = 300, 256, 256
 _MASKED = 0.4
-_BANDS = 4
+PRETEXTS = ("canonical", "pixels")
 _HEIGHT_M = 8.0  # metres per unit of the depth target
 
 
@@ -67,28 +68,34 @@ class Scenes:
         return (self.image, self.canonical, self.height, self.label)
 
 
-def pretrain(what: str, *, out: Path, steps: int, scenes: int, seed: int) -> dict[str, float]:
+def pretrain(what: str, *, pretext: str, out: Path, steps: int, scenes: int, seed: int) -> dict[str, float]:
     """Train an encoder, write its weights in half precision, and return probe scores (mIoU in percent).
 
     Args:
         what: a backbone's name, or `depth`.
+        pretext: what a backbone learns, `canonical` or `pixels`; the depth encoder learns height.
         out: folder for `NAME_mini.safetensors`.
         steps: optimiser steps of 16 crops.
         scenes: how many scenes to train on.
         seed: of scenes, initialisation and masks.
     """
     torch.set_num_threads(1)
+    find("pretext", pretext, dict.fromkeys(PRETEXTS, ""))
     spec = find("encoder", what, {**BACKBONES, "depth": DEPTH_ENCODER})
     places = render(scenes, _SCENE_PX, seed)
     torch.manual_seed(stream_seed(seed, "encoder"))
     encoder = _fresh(spec)
-    objective = _Height(encoder) if what == "depth" else _Canonical(encoder)
+    objective: nn.Module = _Height(encoder) if what == "depth" else _Masked(encoder, pretext)
     _optimise(objective, _crops(places, seed), steps)
     build = spec.builds["mini"]
     state = {name: tensor.half().contiguous() for name, tensor in encoder.model.state_dict().items()}
     found = {"probe_miou": probe(encoder, seed), "probe_miou_random": probe(_fresh(spec), seed)}
     out.mkdir(parents=True, exist_ok=True)
-    notes = {"command": f"python run.py pretrain {what} --steps {steps} --scenes {scenes} --seed {seed}", **found}
+    told = "" if what == "depth" else f" --pretext {pretext}"
+    notes = {
+        "command": f"python run.py pretrain {what}{told} --steps {steps} --scenes {scenes} --seed {seed}",
+        **found,
+    }
     save_file(state, out / build.weights, metadata={name: str(note) for name, note in notes.items()})
     log.warning("wrote %s: %s", out / build.weights, json.dumps(notes))
     return found
@@ -147,14 +154,16 @@ def _fresh(spec: BackboneSpec) -> Encoder:
     return encoder
 
 
-class _Canonical(nn.Module):
-    """Masked pixels seen through to the canonical view: L1 on the four bands of the clear scene, everywhere."""
+class _Masked(nn.Module):
+    """Masked patches, L1: four bands of the canonical view everywhere, or the image itself where it is masked."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, pretext: str) -> None:
         super().__init__()
         self.encoder = encoder
+        self.canonical = pretext == "canonical"
+        bands = len(FBP_CS.bands) if self.canonical else len(RGB)
         self.token = nn.Parameter(torch.zeros(encoder.width))
-        self.decoder = nn.Conv2d(encoder.width, _BANDS * encoder.patch_size**2, 1)
+        self.decoder = nn.Conv2d(encoder.width, bands * encoder.patch_size**2, 1)
 
     def forward(self, crop: Scenes) -> Tensor:
         patch = self.encoder.patch_size
@@ -169,7 +178,10 @@ class _Canonical(nn.Module):
         features = self.encoder(crop.image)[-1]
         handle.remove()
         drawn = nn.functional.pixel_shuffle(self.decoder(features), patch)
-        return (drawn - crop.canonical).abs().mean()
+        if self.canonical:
+            return (drawn - crop.canonical).abs().mean()
+        hidden = masked_Bhw.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, None].expand_as(drawn)
+        return (drawn - crop.image)[hidden].abs().mean()
 
 
 class _Height(nn.Module):

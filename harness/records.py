@@ -61,9 +61,15 @@ class Record:
 class RecordStore:
     """The folder of records."""
 
-    def __init__(self, folder: Path) -> None:
-        """Name the folder; it need not exist for reading."""
+    def __init__(self, folder: Path, *, repair: bool = False) -> None:
+        """Name the folder; it need not exist for reading.
+
+        Args:
+            folder: where the records are.
+            repair: put corrupt records aside; only for who holds the folder's lock.
+        """
         self.folder = folder
+        self.repair = repair
 
     def prepare(self) -> None:
         """Make sure the folder can be written.
@@ -79,7 +85,15 @@ class RecordStore:
         return self.folder / f"{key}.json"
 
     def write(self, record: Record) -> None:
-        """Write a record whole or not at all: the arrays first, then the JSON, each by rename."""
+        """Write a record whole or not at all: the arrays first, then the JSON, each by rename.
+
+        A failed record never takes the place of a done one.
+        """
+        if record.error and (earlier := self.load(record.key)) and earlier.status == "done":
+            log.warning(
+                "trial %s failed this time; its earlier record is kept\n%s", record.key, record.error["traceback"]
+            )
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         result = dict(record.result)
         if record.arrays:
@@ -98,20 +112,20 @@ class RecordStore:
         replace_file(self.path(record.key), json.dumps(body, indent=1, allow_nan=False).encode())
 
     def load(self, key: str) -> Record | None:
-        """The record of a key, or None. A corrupt one is renamed `*.corrupt`, warned about, and counts as missing."""
+        """The record of a key, or None. A corrupt one is warned about and counts as missing; `repair` renames it."""
         path = self.path(key)
         if not path.is_file():
             return None
         try:
             return _parse(path)
         except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
-            with writable(self.folder):
+            fate = "its trial will run again"
+            if self.repair:
                 for file in (path, path.with_suffix(".safetensors")):
                     if file.is_file():
                         os.replace(file, file.with_name(file.name + ".corrupt"))
-            log.warning(
-                "record %s is corrupt (%s): renamed to %s.corrupt; its trial will run again", key, error, path.name
-            )
+                fate = f"renamed to {path.name}.corrupt; {fate}"
+            log.warning("record %s is corrupt (%s): %s", key, error, fate)
             return None
 
     def __iter__(self) -> Iterator[Record]:

@@ -27,7 +27,7 @@ class Protocol:
         clip_norm: gradient norm limit; 0 for none.
         evaluations: number of evaluation points, the last one after the last step.
         crop: side of a training crop in pixels.
-        resize: shortest edges drawn uniformly before the crop, in fractions of `crop`; empty for no resize.
+        resize: shortest edges drawn uniformly before the crop, in fractions of the tile's; empty for no resize.
         cat_max_ratio: a crop is redrawn while one class exceeds this share.
         flip: horizontal flip with probability 0.5.
         photometric: brightness, contrast, saturation and hue jitter of the visible bands.
@@ -35,7 +35,7 @@ class Protocol:
         queries: linked queries from the method, or plain learned ones.
         band_expansion: how three pretrained bands become the task's bands (harness/bands.py).
         encoder_init: shipped or published weights, or random ones as a control.
-        depth: the depth encoder's features, or another image's as a control.
+        depth: the depth encoder's features, or as a control another image's (half a batch away, turned by 180 degrees).
         depth_noise: noise on the depth features, relative to their spread.
     """
 
@@ -63,6 +63,7 @@ class Protocol:
     depth_noise: float = 0.0
 
     # Studied within one table; every other field makes a recipe, and recipes never share a table.
+    VERSION: ClassVar[int] = 1  # rises when the code of the recipe changes numbers under unchanged fields
     CONTROLS: ClassVar[tuple[str, ...]] = ("queries", "band_expansion", "encoder_init", "depth", "depth_noise")
 
     def __post_init__(self) -> None:
@@ -80,7 +81,7 @@ class Protocol:
         if not 0 < self.cat_max_ratio <= 1:
             raise ValueError(f"protocol.cat_max_ratio={self.cat_max_ratio}: must be above 0 and at most 1")
         if not all(0 < fraction <= 4 for fraction in self.resize):
-            raise ValueError(f"protocol.resize={self.resize}: fractions of the crop must be above 0 and at most 4")
+            raise ValueError(f"protocol.resize={self.resize}: fractions of the tile must be above 0 and at most 4")
         if 0 < self.steps < self.evaluations:
             raise ValueError(
                 f"protocol.steps={self.steps} is below protocol.evaluations={self.evaluations}: lower evaluations too"
@@ -123,6 +124,7 @@ class Scale:
         build: which build of each backbone it takes (`mini` or `paper`).
         scenes: sizes of the embedded scenes, or None where only files are right.
         loader_workers: processes that read tiles ahead; changes no number.
+        fixed_length: a suite's own protocol does not apply.
     """
 
     name: str
@@ -132,6 +134,7 @@ class Scale:
     head: HeadSizes
     scenes: SceneSizes | None
     loader_workers: int
+    fixed_length: bool = False
 
 
 _MINI = Scale(
@@ -172,6 +175,7 @@ _TEST = replace(
     _MINI,
     name="test",
     title="test",
+    fixed_length=True,
     protocol=replace(_MINI.protocol, steps=4, evaluations=2, batch_size=2, max_tiles=8),
     scenes=SceneSizes(source_scenes=4, target_scenes=2, scene_px=128, tile_px=64),
 )

@@ -136,7 +136,8 @@ def _outcome(record: Record) -> str:
     if record.error:
         return f"{record.error['type']}: {record.error['message'].splitlines()[0] if record.error['message'] else ''}"
     scores = record.result["selections"]["source_val"]["scores"]
-    return f"source {scores['source_val']['miou']:.1f}, target {scores['target']['miou']:.1f} mIoU"
+    source, target = (scores[name]["miou"] for name in ("source_val", "target"))
+    return f"source {source:.1f}, target {target:.1f} mIoU"
 
 
 def show_table(result: ResultTable, path: Path) -> None:

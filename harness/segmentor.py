@@ -25,7 +25,7 @@ class DepthInput:
 
     Args:
         encoder: the frozen depth encoder, fed the task's bands nearest to R, G, B.
-        shuffled: serve another image's features, turned by 180 degrees (a control).
+        shuffled: serve the features of the image half a batch away, turned by 180 degrees (a control).
         noise: standard deviation of added noise, relative to that of the features.
     """
 
@@ -119,7 +119,7 @@ class Segmentor(nn.Module):
             if list(maps[0].shape[-2:]) != grid:
                 maps = [nn.functional.interpolate(m, size=grid, mode="bilinear", align_corners=False) for m in maps]
             if self.depth.shuffled:
-                maps = [m.roll(1, dims=0).flip(-2, -1) for m in maps]
+                maps = [m.roll(max(1, len(m) // 2), dims=0).flip(-2, -1) for m in maps]
             if self.depth.noise:
                 maps = [m + self.depth.noise * m.std((1, 2, 3), keepdim=True) * torch.randn_like(m) for m in maps]
             return [m.flatten(2).mT for m in maps]
@@ -136,7 +136,8 @@ class Segmentor(nn.Module):
             for feature, factor in zip(features, (4, 2, 1, 0.5), strict=True)
         ]
         auxiliary = torch.stack(list(self._auxiliary.values())).mean() if self._auxiliary else x_BCHW.new_zeros(())
-        self._auxiliary, self._depth_BMD = {}, []
+        # the depth tokens stay until the next pass: activation checkpointing runs the blocks again in the backward one
+        self._auxiliary = {}
         return self.method.pyramid(maps), auxiliary
 
     def losses(self, x_BCHW: Tensor, label_BHW: Tensor) -> Losses:
@@ -166,10 +167,9 @@ class Segmentor(nn.Module):
     def train(self, mode: bool = True) -> Segmentor:
         """Frozen modules stay in evaluation mode; what a method put into the encoder follows `mode`."""
         super().train(mode)
-        for frozen in (self.encoder, self.depth_encoder):
-            for module in frozen.modules() if frozen else ():
-                if not any(parameter.requires_grad for parameter in module.parameters()):
-                    module.training = False
+        for frozen in filter(None, (self.encoder, self.depth_encoder)):
+            for module in frozen.own_modules:
+                module.training = False
         return self
 
 
@@ -189,10 +189,12 @@ def build_segmentor(trial: Trial) -> Segmentor:
     linked = protocol.queries == "linked"
     spec = encoder_spec(encoder, protocol.crop, trial.scale.head, linked, depth.encoder if depth else None)
     torch.manual_seed(stream_seed(trial.seed, "adapter"))
-    method: Method = load_class(trial.method.target)(spec, trial.options)
+    method: Method = load_class(trial.method.target, trial.method.source_sha256)(spec, trial.options)
+    original = tuple(encoder.model.parameters())
     method.install(encoder.model)
+    if any(parameter.requires_grad for parameter in original) and not method.trains_backbone:
+        raise ValueError(f"{trial.method.name}.install thawed the backbone: only trains_backbone methods may")
+    queries = method.queries() if linked else None
     torch.manual_seed(stream_seed(trial.seed, "head"))
-    head = Mask2FormerHead(
-        encoder.width, len(trial.data.classes), trial.scale.head, method.queries() if linked else None
-    )
+    head = Mask2FormerHead(encoder.width, len(trial.data.classes), trial.scale.head, queries)
     return Segmentor(encoder, depth, method, head, trial.task.bands)

@@ -20,7 +20,6 @@ from harness.scales import Protocol
 from harness.split import SOURCE_VAL
 from harness.trial import digest
 
-BASELINE = "frozen"
 MIN_SEEDS, MIN_SCENES = 3, 10
 """Below these numbers no difference is marked as significant."""
 
@@ -112,8 +111,7 @@ def _table(records: list[Record], scale: str) -> ResultTable:
     first = records[0]
     labels, inputs = first.result["labels"], first.inputs
     rows = _rows(records)
-    baseline = next((row for row in rows if _is_baseline(row)), None)
-    values = pd.DataFrame([_values(row, baseline) for row in rows])
+    values = pd.DataFrame([_values(row, _baseline_of(row, rows)) for row in rows])
     name = "-".join(filter(None, (inputs["task"], labels["data"], _slug(labels["recipe"]))))
     heading = f"{scale} ({labels['data']}) · {labels['task']}" + (f" · {labels['recipe']}" if labels["recipe"] else "")
     return ResultTable(
@@ -131,28 +129,47 @@ def _slug(recipe: str) -> str:
 
 
 def _rows(records: list[Record]) -> list[_Row]:
+    """One row per name; of variants that only weights, versions or sources tell apart, the newest."""
     variants: dict[str, list[Record]] = {}
     for record in records:
         inputs = record.inputs
         variant = {name: value for name, value in inputs.items() if name != "seed"}
         variants.setdefault(digest(variant), []).append(record)
-    rows = []
+    newest: dict[tuple[str, ...], list[Record]] = {}
     for same in variants.values():
+        other = newest.setdefault(_name(same[0]), same)
+        if _finished(same) > _finished(other):
+            newest[_name(same[0])] = same
+    rows = []
+    for same in newest.values():
         same.sort(key=lambda record: int(record.inputs["seed"]))
         domains, areas = _target_scenes(same)
         rows.append(_Row(records=same, domains=domains, areas=areas))
     return sorted(rows, key=_order)
 
 
+def _name(record: Record) -> tuple[str, ...]:
+    labels = record.result["labels"]
+    return (labels["backbone"], labels["controls"], record.inputs["method"], labels["options"])
+
+
+def _finished(records: list[Record]) -> str:
+    return max(str(record.run["finished"]) for record in records)
+
+
 def _order(row: _Row) -> tuple[Any, ...]:
-    labels = row.records[0].result["labels"]
-    method = row.records[0].inputs["method"]
-    return (labels["backbone"], labels["controls"], method != BASELINE, method, labels["options"], row.records[0].key)
+    backbone, controls, method, options = _name(row.records[0])
+    return (backbone, controls, not row.records[0].result["labels"]["baseline"], method, options)
 
 
-def _is_baseline(row: _Row) -> bool:
-    first = row.records[0]
-    return bool(first.inputs["method"] == BASELINE and not first.result["labels"]["controls"])
+def _baseline_of(row: _Row, rows: list[_Row]) -> _Row | None:
+    """The baseline on the same backbone, without controls."""
+    for other in rows:
+        labels = other.records[0].result["labels"]
+        same = labels["backbone"] == row.records[0].result["labels"]["backbone"]
+        if same and labels["baseline"] and not labels["controls"] and other is not row:
+            return other
+    return None
 
 
 def _target_scenes(records: list[Record]) -> tuple[list[str], np.ndarray[Any, np.dtype[np.int64]]]:
@@ -193,13 +210,13 @@ def _values(row: _Row, baseline: _Row | None) -> dict[str, Any]:
         "oracle_target_miou": _mean(row, "oracle", "target"),
         "oracle_gap": _mean(row, "oracle", "target") - target.mean,
     }
-    difference = _difference(row, baseline, bootstrap)
+    difference = _difference(row, baseline) if baseline else None
     if difference:
         values |= {
             "difference": difference.mean,
             "difference_low": difference.low,
             "difference_high": difference.high,
-            "significant": _significant(row, difference),
+            "significant": _significant(row, baseline, difference),
         }
     return values
 
@@ -209,20 +226,29 @@ def _mean(row: _Row, selection: str, domain: str, score: str = "miou") -> float:
     return float(np.mean([np.nan if value is None else value for value in found]))
 
 
-def _difference(row: _Row, baseline: _Row | None, bootstrap: Bootstrap) -> Interval | None:
-    """Paired difference to the frozen baseline, where both have the same seeds and scenes."""
-    if baseline is None or baseline is row or baseline.domains != row.domains:
+def _difference(row: _Row, baseline: _Row) -> Interval | None:
+    """Paired difference to the baseline over the seeds both have; None without a common seed or equal scenes."""
+    seeds = _common_seeds(row, baseline)
+    if not seeds or baseline.domains != row.domains:
         return None
-    if [r.inputs["seed"] for r in row.records] != [r.inputs["seed"] for r in baseline.records]:
-        return None
-    if row.records[0].inputs["backbone"] != baseline.records[0].inputs["backbone"]:
-        return None
-    replicates = bootstrap.replicates(row.areas) - bootstrap.replicates(baseline.areas)
-    return interval(_mean(row, "source_val", "target") - _mean(baseline, "source_val", "target"), replicates)
+    mine, theirs = _only(row, seeds), _only(baseline, seeds)
+    bootstrap = Bootstrap(row.domains, len(seeds))
+    replicates = bootstrap.replicates(mine.areas) - bootstrap.replicates(theirs.areas)
+    return interval(_mean(mine, "source_val", "target") - _mean(theirs, "source_val", "target"), replicates)
 
 
-def _significant(row: _Row, difference: Interval) -> bool:
-    enough = len(row.records) >= MIN_SEEDS and len(row.domains) >= MIN_SCENES
+def _common_seeds(row: _Row, other: _Row) -> list[int]:
+    return sorted({r.inputs["seed"] for r in row.records} & {r.inputs["seed"] for r in other.records})
+
+
+def _only(row: _Row, seeds: list[int]) -> _Row:
+    kept = [i for i, record in enumerate(row.records) if record.inputs["seed"] in seeds]
+    return _Row(records=[row.records[i] for i in kept], domains=row.domains, areas=row.areas[kept])
+
+
+def _significant(row: _Row, baseline: _Row | None, difference: Interval) -> bool:
+    assert baseline, "there is no difference without a baseline"
+    enough = len(_common_seeds(row, baseline)) >= MIN_SEEDS and len(row.domains) >= MIN_SCENES
     return enough and (difference.low > 0 or difference.high < 0)
 
 
@@ -269,7 +295,7 @@ def _caption(rows: list[_Row], inputs: Mapping[str, Any]) -> str:
     return (
         f"mIoU in %, pooled over all target tiles; columns up to Δ at the checkpoint chosen on held-out source scenes. "
         f"n = seeds ({', '.join(map(str, seeds))}); {recipe}. Brackets: 95 % bootstrap over {scenes} target scenes and "
-        f"seeds; Δ frozen is paired, * marks an interval without 0 (given at least {MIN_SEEDS} seeds and {MIN_SCENES} "
-        f"scenes). Last: final weights. Oracle: checkpoint chosen on the target; Gap: what that choice adds. Params: "
-        f"trainable, without the head."
+        f"seeds; Δ frozen is paired over common seeds, * marks an interval without 0 (from {MIN_SEEDS} seeds and "
+        f"{MIN_SCENES} scenes on). Last: final weights. Oracle: checkpoint chosen on the target; Gap: what that choice "
+        f"adds. Params: trainable, without the head."
     )

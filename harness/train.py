@@ -23,6 +23,7 @@ from torch import nn
 
 from benchmarks.tasks import Reader
 from harness.evaluate import Point, Selector, confusion_per_tile
+from harness.metrics import Areas
 from harness.optim import build_optimizer, count_parameters, decay
 from harness.pipeline import Batch, Statistics, source_statistics, train_batches
 from harness.records import Record, RecordStore
@@ -98,6 +99,8 @@ def fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: decay(step, steps, protocol.power, protocol.warmup_steps)
     )
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     seconds: list[float] = []
     recent: list[Losses] = []
     run["evaluate_seconds"] = 0.0
@@ -120,11 +123,15 @@ def fit(
             torch.manual_seed(stream_seed(seed, "evaluation"))
             confusion_TKK = confusion_per_tile(model, reader, split, statistics, classes, _device())
             run["evaluate_seconds"] += time.perf_counter() - clock
-            task_loss = float(np.mean([float(losses.task) for losses in recent]))
-            auxiliary_loss = float(np.mean([float(losses.auxiliary) for losses in recent]))
+            yield _point(step, recent, confusion_TKK)
             recent = []
-            yield Point(step=step, task_loss=task_loss, auxiliary_loss=auxiliary_loss, confusion_TKK=confusion_TKK)
     run |= {"train_seconds": sum(seconds), "step_ms_median": 1000 * float(np.median(seconds))}
+
+
+def _point(step: int, recent: list[Losses], confusion_TKK: Areas) -> Point:
+    task = float(np.mean([float(losses.task) for losses in recent]))
+    auxiliary = float(np.mean([float(losses.auxiliary) for losses in recent]))
+    return Point(step=step, task_loss=task, auxiliary_loss=auxiliary, confusion_TKK=confusion_TKK)
 
 
 def _backward(model: Segmentor, batch: Batch, step: int, steps: int) -> Losses:

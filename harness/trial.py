@@ -51,16 +51,22 @@ class Trial:
             "data_fingerprint": self.data_fingerprint,
             "backbone": self.backbone.name,
             "weights": dict(self.weights),
+            "builds": [self._build(encoder) for encoder in (self.backbone, self.depth_encoder) if encoder],
             "method": self.method.name,
             "method_version": self.options.version,
             "method_source_sha256": self.method.source_sha256,
             "lr_scale": self.options.lr_scale,
             "options": asdict(self.options),
             "protocol": asdict(self.protocol),
+            "protocol_version": Protocol.VERSION,
             "scale": self.scale.name,
             "head": asdict(self.scale.head),
             "seed": self.seed,
         }
+
+    def _build(self, encoder: BackboneSpec) -> dict[str, Any]:
+        build = encoder.builds[self.scale.build]
+        return {"entry": encoder.entry, "options": dict(build.options), "feature_blocks": list(build.feature_blocks)}
 
     def open_reader(self) -> Reader:
         """The reader of the trial's tiles. Raises `ValueError` where the data are missing or defective."""
@@ -76,7 +82,11 @@ class Trial:
     def labels(self) -> dict[str, Any]:
         """For people: titles, and what differs from the defaults; kept in the record, so tables look nothing up."""
         plain = asdict(type(self.options).make({"preset": self.options.preset}))
-        preset = {"preset": self.options.preset} if self.options.preset != type(self.options).preset else {}
+        preset: dict[str, Any] = (
+            {"preset": self.options.preset} if self.options.preset != type(self.options).preset else {}
+        )
+        if self.options.lr_scale != 1:
+            preset = preset | {"lr_scale": self.options.lr_scale}
         options = preset | {name: value for name, value in asdict(self.options).items() if value != plain[name]}
         default = asdict(self.scale.protocol)
         changed = {name: value for name, value in asdict(self.protocol).items() if value != default[name]}
@@ -88,6 +98,7 @@ class Trial:
             "backbone": self.backbone.title,
             "method": self.options.title,
             "port": self.options.port,
+            "baseline": self.options.baseline,
             "options": _text(options),
             "controls": _text(controls),
             "recipe": _text({name: value for name, value in changed.items() if name not in controls}),

@@ -62,7 +62,8 @@ class BackboneSpec:
     builds: Mapping[str, Build]
 
 
-_TINY = {"img_size": 64, "patch_size": 8, "embed_dim": 96, "depth": 6, "num_heads": 4, "init_values": None}
+# init_values: timm drops a None and starts layer scale at 1e-5, so that the blocks of a small encoder would do nothing
+_TINY = {"img_size": 64, "patch_size": 8, "embed_dim": 96, "depth": 6, "num_heads": 4, "init_values": 1.0}
 
 BACKBONES: dict[str, BackboneSpec] = {
     "dinov3": BackboneSpec(

@@ -70,6 +70,7 @@ class Method(nn.Module):
         identity_at_init: a fresh adapter leaves the encoder's output exactly unchanged.
         may_be_unused: names (ends of parameter names) that may get no gradient in a step.
         no_weight_decay: names (ends of parameter names) exempt from weight decay.
+        pyramid_parts: attributes whose tensors serve `pyramid` and count as head.
         trains_backbone: only full fine-tuning sets it.
     """
 
@@ -77,6 +78,7 @@ class Method(nn.Module):
     identity_at_init: ClassVar[bool] = True
     may_be_unused: ClassVar[tuple[str, ...]] = ()
     no_weight_decay: ClassVar[tuple[str, ...]] = ()
+    pyramid_parts: ClassVar[tuple[str, ...]] = ()
     trains_backbone: ClassVar[bool] = False
 
     def __init__(self, spec: EncoderSpec, options: _options.Options) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from methods.base import EncoderSpec, Method
 from methods.options import LoraOptions
-from methods.parts import split_qkv
+from methods.parts import expose_qkv, split_qkv
 
 _TARGETS = {
     "qv": ["q_proj", "v_proj"],
@@ -33,7 +33,9 @@ class Lora(Method):
 
     def install(self, encoder: nn.Module) -> None:
         """Put the factors beside the layers named by `target`, in place."""
-        if self.options.target != "qkv_fused":
+        if self.options.target == "qkv_fused":
+            expose_qkv(encoder)
+        else:
             split_qkv(encoder)
         targets = r"blocks\.\d+\.attn\.(qkv\.)?(" + "|".join(_TARGETS[self.options.target]) + ")"
         config = LoraConfig(

@@ -20,7 +20,8 @@ Port = Literal["author_checked", "vector_checked", "from_paper", "inferred"]
 class Options:
     """What a method can be told (its fields) and what is known about it (its class variables).
 
-    A method marked `control` takes part only where a suite or the user names it.
+    Tables give the difference to the method marked `baseline`. `links_queries = False` says that the method never gives
+    the head linked queries. A method marked `control` takes part only where a suite or the user names it.
     A preset is a named set of field values, taken when `preset` names it; an option given beside it wins.
     """
 
@@ -31,6 +32,8 @@ class Options:
     version: ClassVar[int] = 1
     lr_scale: ClassVar[float] = 1.0
     control: ClassVar[bool] = False
+    baseline: ClassVar[bool] = False
+    links_queries: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = MappingProxyType({})
     ports: ClassVar[Mapping[str, Port]]
 
@@ -64,6 +67,8 @@ class FrozenOptions(Options):
     """The frozen baseline has nothing to set."""
 
     name = "frozen"
+    baseline = True
+    links_queries = False
     title = "Frozen"
     paper = "linear-probe style baseline: frozen backbone, trained head"
     ports = MappingProxyType({"default": "from_paper"})
@@ -81,6 +86,7 @@ class LoraOptions(Options):
     """
 
     name = "lora"
+    links_queries = False
     title = "LoRA"
     paper = "Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022"
     ports = MappingProxyType({"default": "inferred"})
@@ -220,6 +226,7 @@ class DepthAddOptions(Options):
     title = "Depth added"
     paper = "control of this project: what is the depth cue worth?"
     control = True
+    links_queries = False
     ports = MappingProxyType({"default": "author_checked"})
 
     @property

@@ -60,14 +60,20 @@ class SplitQKV(nn.Module):
 
 
 def split_qkv(encoder: nn.Module) -> None:
-    """Replace every fused `qkv` layer of the encoder's blocks by `SplitQKV`, in place.
-
-    Attention classes that apply the fused weight functionally (timm's `EvaAttention` with a joint bias) would bypass
-    any wrapper silently; they are switched to their bit-identical separate form first.
-    """
+    """Replace every fused `qkv` layer of the encoder's blocks by `SplitQKV`, in place."""
+    expose_qkv(encoder)
     for module in list(encoder.modules()):
         fused = getattr(module, "qkv", None)
         if isinstance(fused, nn.Linear):
-            if getattr(module, "q_bias", None) is not None:
-                setattr(module, "qkv_bias_separate", True)  # noqa: B010 (not declared by nn.Module)
             module.qkv = SplitQKV(fused)
+
+
+def expose_qkv(encoder: nn.Module) -> None:
+    """Make every fused `qkv` layer be called as a module, so that a wrapper around it acts.
+
+    Attention classes that apply the fused weight functionally (timm's `EvaAttention` with a joint bias) would bypass
+    any wrapper silently; they are switched to their bit-identical separate form.
+    """
+    for module in encoder.modules():
+        if getattr(module, "q_bias", None) is not None:
+            setattr(module, "qkv_bias_separate", True)  # noqa: B010 (not declared by nn.Module)

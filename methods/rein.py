@@ -80,7 +80,7 @@ class Rein(Method):
             **{f"{t}.{p}": f"{o}.{p}" for t, o in _LINEARS.items() for p in ("weight", "bias")},
             **{f"{n}.{p}": f"link.{n}.{p}" if spec.linked else "" for n in _LINKS for p in ("weight", "bias")},
         }
-        method = cls(spec, ReinOptions(**options))
+        method = cls(spec, ReinOptions.make(options))
         load_exactly(method, take(state_dict, names, "REIN"), "REIN")
         return method
 

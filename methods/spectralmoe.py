@@ -174,7 +174,10 @@ class SpectralMoE(Method):
             spec: the encoder they were trained on.
             options: ours; `gating` may be the released word (`laplace`, `gaussian`, `softmax`).
         """
-        words = _GATING_WORDS[options.setdefault("preset", "released")]
+        preset = options.setdefault("preset", "released")
+        if preset not in _GATING_WORDS:
+            raise ValueError(f"unknown preset spectralmoe.preset={preset}{nearest(preset, _GATING_WORDS)}")
+        words = _GATING_WORDS[preset]
         word = options.get("gating", "laplace")
         if word not in words and word not in words.values():
             raise ValueError(f"unknown gating={word}{nearest(word, words)}")
@@ -188,8 +191,7 @@ class SpectralMoE(Method):
         plain = {f"{t}.{p}": o and f"{o}.{p}" for t, o in _linears(spec).items() for p in ("weight", "bias")}
         state = take(state_dict, grids | plain | {"scale": "scale", "mean": "", "std": ""}, "SpectralMoE")
         for name, count in inner.items():
-            rows = [torch.stack([state.pop(f"{name}.{i}.{j}") for j in range(count)]) for i in range(spec.blocks)]
-            state[name.removeprefix("w_")] = torch.stack(rows)
+            state[name.removeprefix("w_")] = _stacked(state, name, spec.blocks, count)
         load_exactly(method, state, "SpectralMoE")
         return method
 
@@ -202,6 +204,19 @@ class SpectralMoE(Method):
         link = QueryLink.count(d, spec.query_width) if spec.linked else 0
         projection = (spec.depth_width + 1) * d if options.depth and spec.depth_width != d else 0
         return tokens + 2 * routers * spec.blocks * d * experts + 2 * (d * d + d) + link + projection + 1
+
+
+def _stacked(state: dict[str, Tensor], name: str, blocks: int, count: int) -> Tensor:
+    """Take `name.<block>.<j>` out of the state as one tensor [blocks, count, ...]."""
+    parts = {f"{name}.{i}.{j}": state.pop(f"{name}.{i}.{j}") for i in range(blocks) for j in range(count)}
+    shape = parts[f"{name}.0.0"].shape
+    for key, part in parts.items():
+        if part.shape != shape:
+            raise ValueError(
+                f"SpectralMoE: {key} is {tuple(part.shape)}, {name}.0.0 is {tuple(shape)}: they must agree"
+            )
+    stacked: Tensor = torch.stack(list(parts.values())).unflatten(0, (blocks, count))
+    return stacked
 
 
 def _linears(spec: EncoderSpec) -> dict[str, str]:

@@ -133,7 +133,8 @@ def test_the_key_changes_with_options_protocol_seed_and_method() -> None:
         {"settings": ["lora.rank=4"]},
         {"settings": ["lora.target=qkvo"]},
         {"settings": ["protocol.lr=0.001"]},
-        {"settings": ["protocol.queries=plain"]},
+        {"methods": ["rein"]},
+        {"methods": ["rein"], "settings": ["protocol.queries=plain"]},
         {"settings": ["protocol.encoder_init=random"]},
         {"scale": "mini"},
         {"methods": ["frozen"]},
@@ -142,6 +143,15 @@ def test_the_key_changes_with_options_protocol_seed_and_method() -> None:
     found += keys(methods=["lora"], seeds=3)[1:]
     assert len(set(found)) == len(variants) + 2
     assert all(len(key) == 16 and int(key, 16) >= 0 for key in found)
+
+
+def test_controls_that_cannot_matter_change_neither_key_nor_label() -> None:
+    plain = trials(settings=["protocol.queries=plain", "protocol.depth=shuffled"])
+    for name, trial in trials().items():
+        matters = name in ("rein", "spectralmoe")
+        assert (plain[name].key != trial.key) is matters
+        assert bool(plain[name].labels()["controls"]) is matters
+        assert ("depth" in plain[name].labels()["controls"]) is (name == "spectralmoe")
 
 
 def test_the_key_forgets_paths_and_workers(tmp_path: Path) -> None:
@@ -199,6 +209,7 @@ def test_failed_records_are_not_cached(smoke_copy: Path) -> None:
     record = next(iter(store))
     result = {name: value for name, value in record.result.items() if name in ("inputs", "labels")}
     error = {"type": "RuntimeError", "message": "", "traceback": ""}
+    store.path(record.key).unlink()
     store.write(replace(record, status="failed", result=result, arrays={}, error=error))
     plan = make_plan(Request(suite="smoke", scale="test"), store)
     assert [trial.key for trial in plan.pending] == [record.key]

@@ -183,13 +183,24 @@ def test_a_damaged_record_is_put_aside_named_and_planned_again(program: Program,
     assert result.exit_code == 0, result
     assert "3 cached, 1 to run" in result.text
     assert result.text.count(f"record {key} is corrupt") == 1
-    assert f"{key}.json.corrupt" in result.text
+    assert snapshot(folder) == damaged, "a reader without the lock changes nothing"
+    assert len(list(RecordStore(folder, repair=True))) == 3
     # nothing is lost: the same bytes under other names, the other records as they were
     aside = {name + ".corrupt" if name.startswith(key) else name: value for name, value in damaged.items()}
     assert snapshot(folder) == aside
     again = program("plan", *SMOKE, "--results", smoke_copy)
     assert "corrupt" not in again.text
     assert "3 cached, 1 to run" in again.text
+
+
+def test_a_failure_never_replaces_a_done_record(smoke_copy: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = RecordStore(smoke_copy / "test" / "records")
+    done = next(iter(store))
+    before = snapshot(store.folder)
+    error = {"type": "RuntimeError", "message": "no", "traceback": "where it happened"}
+    store.write(replace(done, status="failed", arrays={}, error=error))
+    assert snapshot(store.folder) == before
+    assert "where it happened" in caplog.text
 
 
 @pytest.mark.parametrize("damage", ["truncated", "array file altered"])

@@ -4,8 +4,8 @@ Every ingredient of the shift is one field, so that `dataclasses.replace(SOURCE,
 nothing else. All values are synthetic; the names of sensors say whose bands are imitated, not whose images these are.
 
 Calibrated once so that the targets hurt but are not hopeless: a Gaussian classifier of single pixels, trained on 24
-source scenes, scores 51 mIoU on other source scenes and 38, 45 and 39 on the targets. The season and the sun weigh most,
-the bands hardly at all.
+source scenes, scores 51 mIoU on other source scenes and 38, 45 and 39 on the targets. Season and sun weigh most, the
+bands hardly at all.
 """
 
 from __future__ import annotations

@@ -50,6 +50,28 @@ DataRoot = Annotated[
 Results = Annotated[Path, typer.Option("--results", help="Where records and tables go.")]
 
 
+def _request(
+    suite: str,
+    scale: str,
+    tasks: list[str],
+    backbones: list[str],
+    methods: list[str],
+    seeds: int,
+    settings: list[str],
+    data_root: Path | None,
+) -> Request:
+    return Request(
+        suite=suite,
+        scale=scale,
+        tasks=tasks,
+        backbones=backbones,
+        methods=methods,
+        seeds=seeds,
+        settings=settings,
+        data_root=data_root,
+    )
+
+
 @app.callback(invoke_without_command=True)
 def main(
     context: typer.Context,
@@ -72,16 +94,7 @@ def main(
         return
     if not suite:
         raise ValueError(f"nothing to do: give --suite NAME (known: {', '.join(SUITES)}) or a command (see --help)")
-    request = Request(
-        suite=suite,
-        scale=scale,
-        tasks=task,
-        backbones=backbone,
-        methods=method,
-        seeds=seeds,
-        settings=settings,
-        data_root=data_root,
-    )
+    request = _request(suite, scale, task, backbone, method, seeds, settings, data_root)
     try:
         code = driver.run_suite(request, executor=executor, results=results, fresh=fresh)
     except KeyboardInterrupt:
@@ -103,16 +116,7 @@ def plan(
     results: Results = Path("results"),
 ) -> None:
     """Show the trials of a suite, which of them are cached, and what the rest may cost."""
-    request = Request(
-        suite=suite,
-        scale=scale,
-        tasks=task,
-        backbones=backbone,
-        methods=method,
-        seeds=seeds,
-        settings=settings,
-        data_root=data_root,
-    )
+    request = _request(suite, scale, task, backbone, method, seeds, settings, data_root)
     made = make_plan(request, driver.existing_records(results, scale))
     screen.show_plan(made)
     screen.show_trials(made)

@@ -1,4 +1,4 @@
-"""Executors: hand pending trials to workers and collect their records; one vocabulary of statuses for the house."""
+"""Executors: hand pending trials to workers and collect their records."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from filelock import FileLock, Timeout
 
 from harness.records import Record, RecordStore
 from harness.trial import Trial
-
-STATUSES = ("planned", "cached", "running", "done", "failed", "skipped", "interrupted")
 
 
 class Watcher(Protocol):

@@ -27,7 +27,7 @@ class MethodRef:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One run: task x backbone x method x options x seed under a protocol at a scale. Picklable."""
+    """One run: task x backbone x method x options x seed under a protocol at a scale."""
 
     task: Task
     data: DataSource

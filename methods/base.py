@@ -2,7 +2,7 @@
 
 A `Method` is a module of trainable parts around a frozen encoder. Hooks are optional; what must not be forgotten
 (splitting off prefix tokens, checking shapes) is sealed in `Method.adapt`. The harness freezes the backbone, builds
-the optimiser groups, counts, saves and loads.
+the optimiser groups, counts and evaluates.
 
 Shape suffixes, here and in every method file: B batch, N patch tokens, D encoder width, M depth tokens paired with N,
 Q queries, C query width, T adaptive tokens, E experts, R rank, L blocks, H W rows and columns of the token grid.
@@ -34,7 +34,7 @@ class EncoderSpec:
         feature_blocks: indices of the blocks whose outputs feed the head.
         queries: number of the head's queries.
         query_width: their width C.
-        linked: whether the head takes linked queries (`--queries linked`).
+        linked: whether the head takes linked queries (`protocol.queries=linked`).
         depth_blocks: blocks of the depth encoder, 0 without one.
         depth_width: its width.
         depth_grid: its token rows and columns.

@@ -297,3 +297,13 @@ def test_impossible_splits_are_clear_errors() -> None:
         split_tiles(scenes({"a": [5], "b": [1]}), "a", ("b",), 0)
     with pytest.raises(ValueError, match="target domain b has no tiles"):
         split_tiles(scenes({"a": [1, 1]}), "a", ("b",), 0)
+
+
+def test_training_and_evaluation_see_one_pixel_size() -> None:
+    """A tile larger than the crop is cut, not shrunk: in training its ramp rises one number per pixel, as it is."""
+    ramp = np.broadcast_to(np.arange(96, dtype=np.uint8)[None, :, None], (96, 96, 4))
+    reader = Memory({tile("ramp"): Sample(image=np.ascontiguousarray(ramp), label=np.zeros((96, 96), np.uint8))})
+    for batch in batches(reader, replace(PLAIN, resize=(1.0,), batch_size=2)):
+        steps = batch.image[..., 1:] - batch.image[..., :-1]
+        assert batch.image.shape[-2:] == (CROP, CROP)
+        assert torch.equal(steps, torch.ones_like(steps))

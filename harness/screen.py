@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
@@ -25,7 +26,7 @@ if TYPE_CHECKING:  # pandas costs half a second, and only tables need it
 console = Console()
 errors = Console(stderr=True)
 
-_WIDE = 130
+_WIDE = 150
 _ESSENTIAL = ("Method", "Source", "Target", "Δ frozen", "n")
 _COLOURS = {"done": "green", "cached": "cyan", "failed": "red", "planned": "white", "skipped": "yellow"}
 
@@ -145,9 +146,11 @@ def show_table(result: ResultTable, path: Path) -> None:
     wide = console.width >= _WIDE
     columns = [column for column in result.display.columns if wide or column in _ESSENTIAL]
     caption = result.caption if wide else f"Narrow terminal: more columns in the files. {result.caption}"
-    table = Table(title=escape(result.heading), caption=escape(caption), caption_justify="left", title_justify="left")
+    table = Table(title=escape(result.heading), title_justify="left", box=box.SIMPLE)
+    table.caption, table.caption_justify = escape(caption), "left"
     for column in columns:
-        table.add_column(escape(column), justify="left" if column == "Method" else "right", no_wrap=True)
+        text = column == "Method"
+        table.add_column(escape(column), justify="left" if text else "right", no_wrap=not text, overflow="fold")
     for row in result.display[columns].itertuples(index=False):
         table.add_row(*[escape(str(value)) for value in row])
     console.print(table)

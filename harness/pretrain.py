@@ -96,7 +96,8 @@ def pretrain(what: str, *, pretext: str, out: Path, steps: int, scenes: int, see
         "command": f"python run.py pretrain {what}{told} --steps {steps} --scenes {scenes} --seed {seed}",
         **found,
     }
-    save_file(state, out / build.weights, metadata={name: str(note) for name, note in notes.items()})
+    # one entry: safetensors writes several in random order, and equal weights must be equal bytes
+    save_file(state, out / build.weights, metadata={"notes": json.dumps(notes)})
     log.warning("wrote %s: %s", out / build.weights, json.dumps(notes))
     return found
 

@@ -128,6 +128,12 @@ class RecordStore:
             log.warning("record %s is corrupt (%s): %s", key, error, fate)
             return None
 
+    def discard(self, key: str) -> None:
+        """Take a failed record back; a done one stays."""
+        record = self.load(key)
+        if record and record.status == "failed":
+            self.path(key).unlink()
+
     def __iter__(self) -> Iterator[Record]:
         """All whole records, by key."""
         for path in sorted(self.folder.glob("*.json")):

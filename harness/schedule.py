@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Protocol
 
 from filelock import FileLock, Timeout
@@ -32,16 +34,44 @@ def run_local(trials: Sequence[Trial], store: RecordStore, watcher: Watcher) -> 
     from harness.train import run_trial
 
     records = []
-    for trial in trials:
-        watcher.started(trial)
-        record = run_trial(trial, store, _reporter(watcher, trial))
-        watcher.ended(trial, record)
-        records.append(record)
+    with _Interrupts() as interrupts:
+        for trial in trials:
+
+            def report(step: int, steps: int, loss: float, trial: Trial = trial) -> None:
+                interrupts.check()
+                watcher.stepped(trial, step, steps, loss)
+
+            watcher.started(trial)
+            record = run_trial(trial, store, report)
+            if interrupts.seen and record.status == "failed":
+                store.discard(record.key)  # it was interrupted, it did not fail
+            interrupts.check()
+            watcher.ended(trial, record)
+            records.append(record)
     return records
 
 
-def _reporter(watcher: Watcher, trial: Trial) -> Callable[[int, int, float], None]:
-    return lambda step, steps, loss: watcher.stepped(trial, step, steps, loss)
+class _Interrupts:
+    """Remembers Ctrl-C: a library that swallows the exception, or wraps it in another, must not hide it."""
+
+    seen = False
+
+    def __enter__(self) -> _Interrupts:
+        self.before = signal.getsignal(signal.SIGINT)
+        if self.before is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self.before)
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        self.seen = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        if self.seen:
+            raise KeyboardInterrupt
 
 
 EXECUTORS: dict[str, Callable[[Sequence[Trial], RecordStore, Watcher], list[Record]]] = {"local": run_local}

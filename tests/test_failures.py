@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -239,3 +240,26 @@ def test_an_interrupted_fresh_run_keeps_the_old_record(
     stop.touch()
     assert program(*args, "--fresh").exit_code == 130
     assert snapshot(results / "test" / "records") == before
+
+
+@pytest.mark.parametrize("answer", ["pass", "raise ImportError('no such part')"])
+def test_an_interrupt_that_a_library_swallows_or_wraps_is_still_one(
+    program: Program, tmp_path: Path, answer: str
+) -> None:
+    """What some libraries do with Ctrl-C while they are being imported."""
+    method = f"""
+    def install(self, encoder):
+        try:
+            __import__("signal").raise_signal(2)
+        except BaseException:
+            {answer}
+"""
+    file, results = write(tmp_path / "mine.py", {"mine": method}), tmp_path / "results"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = program(*TINY, "--results", results, *filters(file, "mine"))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.exit_code == 130, result
+    assert "interrupted" in result.err
+    assert not list((results / "test" / "records").glob("*.json"))

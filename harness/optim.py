@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from harness.scales import Protocol
 from harness.segmentor import Segmentor
 from harness.trial import Trial
 
@@ -30,6 +31,13 @@ def build_optimizer(model: Segmentor, trial: Trial) -> torch.optim.AdamW:
 
 def _in_head(name: str, model: Segmentor) -> bool:
     return name.startswith(("head.", *(f"method.{part}." for part in model.method.pyramid_parts)))
+
+
+def build_schedule(optimizer: torch.optim.AdamW, steps: int, protocol: Protocol) -> torch.optim.lr_scheduler.LambdaLR:
+    """The learning rate after each step, by `decay`."""
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: decay(step, steps, protocol.power, protocol.warmup_steps)
+    )
 
 
 def decay(step: int, steps: int, power: float, warmup: int) -> float:

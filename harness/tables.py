@@ -270,8 +270,7 @@ def _display(values: pd.DataFrame, sensors: Mapping[str, str]) -> pd.DataFrame:
     shown["Last"] = values["last_target_miou"].map("{:.1f}".format)
     shown["Oracle"] = values["oracle_target_miou"].map("{:.1f}".format)
     shown["Gap"] = values["oracle_gap"].map("{:.1f}".format)
-    shown["n"] = values["seeds"].astype(str)
-    return shown
+    return shown.assign(n=values["seeds"].astype(str))
 
 
 def _signed(row: Mapping[Any, Any]) -> str:

@@ -24,7 +24,7 @@ from torch import nn
 from benchmarks.tasks import Reader
 from harness.evaluate import Point, Selector, confusion_per_tile
 from harness.metrics import Areas
-from harness.optim import build_optimizer, count_parameters, decay
+from harness.optim import build_optimizer, build_schedule, count_parameters
 from harness.pipeline import Batch, Statistics, source_statistics, train_batches
 from harness.records import Record, RecordStore
 from harness.segmentor import Losses, Segmentor, build_segmentor
@@ -57,6 +57,8 @@ def run_trial(trial: Trial, store: RecordStore, report: Report = lambda *_: None
 
 def _run(trial: Trial, report: Report, run: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     clock = time.perf_counter()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     reader = trial.open_reader()
     split = split_tiles(reader, trial.data.source, trial.data.targets, trial.protocol.max_tiles)
     statistics = source_statistics(reader, split.train)
@@ -88,19 +90,15 @@ def fit(
     run: dict[str, Any],
 ) -> Iterator[Point]:
     """Train and yield the evaluation points; `run` collects the times."""
-    protocol, classes = trial.protocol, trial.data.classes
+    protocol, classes, seed = trial.protocol, trial.data.classes, trial.seed
     steps = protocol.steps or math.ceil(protocol.epochs * len(split.train) / protocol.batch_size)
     points = {round(steps * (i + 1) / protocol.evaluations) for i in range(protocol.evaluations)}
-    workers, seed = trial.scale.loader_workers, trial.seed
+    workers = trial.scale.loader_workers
     batches = train_batches(
         reader, trial.task, classes, split.train, statistics, protocol, steps=steps, seed=seed, workers=workers
     )
     optimizer = build_optimizer(model, trial)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: decay(step, steps, protocol.power, protocol.warmup_steps)
-    )
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    schedule = build_schedule(optimizer, steps, protocol)
     seconds: list[float] = []
     recent: list[Losses] = []
     run["evaluate_seconds"] = 0.0
@@ -110,7 +108,7 @@ def fit(
         torch.manual_seed(stream_seed(seed, f"noise/{step}"))
         losses = _backward(model, batch, step, steps)
         if protocol.clip_norm:
-            nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], protocol.clip_norm)
+            nn.utils.clip_grad_norm_(model.parameters(), protocol.clip_norm)
         optimizer.step()
         model.method.after_step(step)
         optimizer.zero_grad()

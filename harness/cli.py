@@ -23,7 +23,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Compare parameter-efficient fine-tuning methods for domain-generalised segmentation under one protocol.",
     epilog="Example: python run.py --suite smoke",
 )
 

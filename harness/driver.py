@@ -20,12 +20,12 @@ def run_suite(request: Request, *, executor: str, results: Path, fresh: bool) ->
         ValueError: the user's mistake, before anything ran.
     """
     execute = find("executor", executor, EXECUTORS)
-    make_plan(request, None)  # mistakes come to light before the results folder is touched
+    expanded = make_plan(request, None)  # mistakes come to light before the results folder is touched
     folder = scale_folder(results, request.scale)
     store = RecordStore(folder / "records", repair=True)
     store.prepare()
     with exclusive(folder):
-        plan = make_plan(request, store, fresh=fresh)
+        plan = expanded.beside(store, fresh=fresh)
         screen.show_plan(plan)
         _check_files(plan, folder / "checked.json")
         records: list[Record] = []
@@ -93,14 +93,15 @@ def _check_files(plan: Plan, remembered: Path) -> None:
     passed = _read_stamps(remembered)
     files = [trial for trial in plan.pending if trial.data.kind == "files"]
     for trial in {(trial.data_fingerprint, trial.protocol.max_tiles): trial for trial in files}.values():
+        stamp = f"{trial.data_fingerprint}/{trial.protocol.max_tiles}"
+        if stamp in passed:
+            continue
         reader = trial.open_reader()
         split = split_tiles(reader, trial.data.source, trial.data.targets, trial.protocol.max_tiles)
-        stamp = f"{trial.data_fingerprint}/{trial.protocol.max_tiles}"
-        if stamp not in passed:
-            with screen.checking(len(split.tiles)) as advance:
-                reader.check(split.tiles, advance)
-            passed.add(stamp)
-            replace_file(remembered, json.dumps(sorted(passed)).encode())
+        with screen.checking(len(split.tiles)) as advance:
+            reader.check(split.tiles, advance)
+        passed.add(stamp)
+        replace_file(remembered, json.dumps(sorted(passed)).encode())
 
 
 def _read_stamps(path: Path) -> set[str]:

@@ -14,12 +14,9 @@ from benchmarks.tasks import Reader
 from harness import metrics
 from harness.pipeline import Statistics, evaluation_batches
 from harness.segmentor import Segmentor
-from harness.split import SOURCE_VAL, Split
+from harness.split import SOURCE_VAL, TARGET, Split
 
 EVALUATION_BATCH = 16
-
-TARGET = "target"
-"""The name under which the target domains are pooled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +115,8 @@ class Selector:
         return rows
 
     def _pooled(self, point: Point) -> dict[str, metrics.Areas]:
-        areas = point.areas()
-        by_domain = {domain: areas[rows].sum(0) for domain, rows in self._rows().items()}
+        confusion = point.confusion_TKK
+        by_domain = {domain: metrics.areas(confusion[rows].sum(0)) for domain, rows in self._rows().items()}
         targets = [by_domain[domain] for domain in self.split.targets]
         return by_domain | {TARGET: np.sum(targets, axis=0)}
 

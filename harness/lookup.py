@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,12 +46,13 @@ def find_method(name: str) -> MethodRef:
     path = Path(name.rpartition(":")[0])
     if not path.is_file():
         raise ValueError(f"method file {path} does not exist: give --method path/to/file.py:Class")
-    cls = load_class(f"{path.resolve()}:{name.rpartition(':')[2]}")
+    source_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    cls = load_class(f"{path.resolve()}:{name.rpartition(':')[2]}", source_sha256)
     return MethodRef(
         name=str(cls.Options.name),
         target=f"{path.resolve()}:{cls.__name__}",
         options_class=cast(type[Options], cls.Options),
-        source_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        source_sha256=source_sha256,
     )
 
 
@@ -90,15 +90,16 @@ def _attribute(target: str) -> Any:
 
 
 def _import_file(path: Path) -> ModuleType:
+    source = path.read_bytes()
     # by source, so that a mended file is never answered from the modules of a long-lived process
-    name = f"dgss_external_{hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:16]}"
+    name = f"dgss_external_{hashlib.sha256(str(path).encode() + source).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     module = ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module  # dataclasses look their module up
     try:
-        exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
+        exec(compile(source, path, "exec"), module.__dict__)
     except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError) as error:
         del sys.modules[name]
         raise ValueError(f"method file {path} cannot be imported ({type(error).__name__}: {error}): mend it") from error

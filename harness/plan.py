@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,14 +68,33 @@ class Plan:
         """Trials without a done record."""
         return [planned.trial for planned in self.trials if planned.status == "planned"]
 
+    def beside(self, records: RecordStore, *, fresh: bool = False) -> Plan:
+        """The same plan with finished trials marked and times estimated.
 
-def make_plan(request: Request, records: RecordStore | None, *, fresh: bool = False) -> Plan:
+        Args:
+            records: finished trials.
+            fresh: plan finished trials again; a new record takes the place of the old one only when it is whole.
+        """
+        known = list(records)
+        done = set() if fresh else {record.key for record in known if record.status == "done"}
+        times = _Times(known)
+        marked = [
+            Planned(
+                trial=planned.trial,
+                status="cached" if planned.trial.key in done else "planned",
+                estimate=times.estimate(planned.trial),
+            )
+            for planned in self.trials
+        ]
+        return replace(self, trials=marked)
+
+
+def make_plan(request: Request, records: RecordStore | None) -> Plan:
     """Expand a request into a plan.
 
     Args:
         request: what was asked for.
         records: finished trials; None if there is no results folder yet.
-        fresh: plan finished trials again; a new record takes the place of the old one only when it is whole.
 
     Raises:
         ValueError: a name, option or value is wrong, or nothing can run.
@@ -94,14 +113,9 @@ def make_plan(request: Request, records: RecordStore | None, *, fresh: bool = Fa
     expansion.refuse_unused_settings()
     if not trials:
         raise ValueError("; ".join(skipped.values()) or "nothing to run: the filters leave no trial of the suite")
-    known = list(records) if records else []
-    done = set() if fresh else {record.key for record in known if record.status == "done"}
-    times = _Times(known)
-    planned = [
-        Planned(trial=trial, status="cached" if key in done else "planned", estimate=times.estimate(trial))
-        for key, trial in trials.items()
-    ]
-    return Plan(request=request, trials=planned, skipped=skipped)
+    planned = [Planned(trial=trial, status="planned", estimate=None) for trial in trials.values()]
+    plan = Plan(request=request, trials=planned, skipped=skipped)
+    return plan if records is None else plan.beside(records)
 
 
 class _Expansion:

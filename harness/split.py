@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from benchmarks.tasks import Reader, TileRef
 
 SOURCE_VAL = "source_val"
+TARGET = "target"
+"""The names under which held-out source tiles, and all target tiles together, are scored."""
 
 
 @dataclass(frozen=True, kw_only=True)

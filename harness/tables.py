@@ -17,8 +17,8 @@ import pandas as pd
 from harness.metrics import Bootstrap, Interval, by_scene, interval
 from harness.records import Record
 from harness.scales import Protocol
-from harness.split import SOURCE_VAL
-from harness.trial import digest
+from harness.split import SOURCE_VAL, TARGET
+from harness.trial import digest, special
 
 MIN_SEEDS, MIN_SCENES = 3, 10
 """Below these numbers no difference is marked as significant."""
@@ -92,8 +92,8 @@ def write_tables(tables: Iterable[ResultTable], folder: Path) -> list[Path]:
 
 
 def _escape(text: str) -> str:
-    for special in ("%", "_", "&", "#"):
-        text = text.replace(special, "\\" + special)
+    for sign in ("%", "_", "&", "#"):
+        text = text.replace(sign, "\\" + sign)
     return text.replace("·", "--")
 
 
@@ -189,14 +189,14 @@ def _target_scenes(records: list[Record]) -> tuple[list[str], np.ndarray[Any, np
 def _values(row: _Row, baseline: _Row | None) -> dict[str, Any]:
     first = row.records[0]
     labels = first.result["labels"]
-    special = ", ".join(filter(None, (labels["options"], labels["controls"])))
+    extra = special(labels)
     bootstrap = Bootstrap(row.domains, len(row.records))
     replicates = bootstrap.replicates(row.areas)
-    target = interval(_mean(row, "source_val", "target"), replicates)
-    domains = [name for name in first.result["selections"]["last"]["scores"] if name not in (SOURCE_VAL, "target")]
+    target = interval(_mean(row, "source_val", TARGET), replicates)
+    domains = [name for name in first.result["selections"]["last"]["scores"] if name not in (SOURCE_VAL, TARGET)]
     values: dict[str, Any] = {
         "backbone": labels["backbone"],
-        "method": labels["method"] + (f" ({special})" if special else ""),
+        "method": labels["method"] + (f" ({extra})" if extra else ""),
         "port": labels["port"],
         "seeds": len(row.records),
         "adapter_parameters": first.result["parameters"]["adapter"],
@@ -205,13 +205,12 @@ def _values(row: _Row, baseline: _Row | None) -> dict[str, Any]:
         "target_miou": target.mean,
         "target_low": target.low,
         "target_high": target.high,
-        "target_macc": _mean(row, "source_val", "target", "macc"),
-        "last_target_miou": _mean(row, "last", "target"),
-        "oracle_target_miou": _mean(row, "oracle", "target"),
-        "oracle_gap": _mean(row, "oracle", "target") - target.mean,
+        "target_macc": _mean(row, "source_val", TARGET, "macc"),
+        "last_target_miou": _mean(row, "last", TARGET),
+        "oracle_target_miou": _mean(row, "oracle", TARGET),
+        "oracle_gap": _mean(row, "oracle", TARGET) - target.mean,
     }
-    difference = _difference(row, baseline) if baseline else None
-    if difference:
+    if baseline and (difference := _difference(row, baseline)):
         values |= {
             "difference": difference.mean,
             "difference_low": difference.low,
@@ -234,7 +233,7 @@ def _difference(row: _Row, baseline: _Row) -> Interval | None:
     mine, theirs = _only(row, seeds), _only(baseline, seeds)
     bootstrap = Bootstrap(row.domains, len(seeds))
     replicates = bootstrap.replicates(mine.areas) - bootstrap.replicates(theirs.areas)
-    return interval(_mean(mine, "source_val", "target") - _mean(theirs, "source_val", "target"), replicates)
+    return interval(_mean(mine, "source_val", TARGET) - _mean(theirs, "source_val", TARGET), replicates)
 
 
 def _common_seeds(row: _Row, other: _Row) -> list[int]:
@@ -246,15 +245,14 @@ def _only(row: _Row, seeds: list[int]) -> _Row:
     return _Row(records=[row.records[i] for i in kept], domains=row.domains, areas=row.areas[kept])
 
 
-def _significant(row: _Row, baseline: _Row | None, difference: Interval) -> bool:
-    assert baseline, "there is no difference without a baseline"
+def _significant(row: _Row, baseline: _Row, difference: Interval) -> bool:
     enough = len(_common_seeds(row, baseline)) >= MIN_SEEDS and len(row.domains) >= MIN_SCENES
     return enough and (difference.low > 0 or difference.high < 0)
 
 
 def _display(values: pd.DataFrame, sensors: Mapping[str, str]) -> pd.DataFrame:
     domains = [c.removesuffix("_miou") for c in values.columns if c.endswith("_miou")]
-    domains = [d for d in domains if d not in ("source_val", "target", "last_target", "oracle_target")]
+    domains = [d for d in domains if d not in ("source_val", TARGET, "last_target", "oracle_target")]
     shown = pd.DataFrame({"Method": values["method"]})
     if values["backbone"].nunique() > 1:
         shown.insert(0, "Backbone", values["backbone"])

@@ -107,9 +107,14 @@ class Trial:
     def __str__(self) -> str:
         """Task, backbone, method, what differs from the defaults, and seed."""
         labels = self.labels()
-        special = ", ".join(filter(None, (labels["options"], labels["controls"])))
-        method = f"{self.method.name} ({special})" if special else self.method.name
+        extra = special(labels)
+        method = f"{self.method.name} ({extra})" if extra else self.method.name
         return f"{self.task.name} · {self.backbone.name} · {method} · seed {self.seed}"
+
+
+def special(labels: Mapping[str, Any]) -> str:
+    """Options and controls that are not the default, as one text."""
+    return ", ".join(filter(None, (labels["options"], labels["controls"])))
 
 
 def _text(values: Mapping[str, Any]) -> str:

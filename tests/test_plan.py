@@ -200,7 +200,7 @@ def test_records_mark_their_trials_as_cached(smoke_results: Path) -> None:
     plan = make_plan(Request(suite="smoke", scale="test", seeds=2), store)
     assert [(item.trial.seed, item.status) for item in plan.trials] == [(0, "cached"), (1, "planned")] * 4
     assert [trial.seed for trial in plan.pending] == [1] * 4
-    fresh = make_plan(Request(suite="smoke", scale="test"), store, fresh=True)
+    fresh = make_plan(Request(suite="smoke", scale="test"), None).beside(store, fresh=True)
     assert len(fresh.pending) == 4
 
 

@@ -15,6 +15,7 @@ from benchmarks.tasks import TASKS
 from harness import driver, screen
 from harness.lookup import find, find_method
 from harness.plan import Request, make_plan
+from harness.schedule import Resources
 from harness.zoo import BACKBONES
 from methods import METHODS
 
@@ -82,9 +83,41 @@ def main(
     settings: Settings = [],  # noqa: B006
     scale: ScaleName = "mini",
     data_root: DataRoot = None,
-    executor: Annotated[str, typer.Option("--executor", help="`local`: one trial after the other.")] = "local",
     results: Results = Path("results"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Run again what has a record.")] = False,
+    max_trials: Annotated[int, typer.Option("--max-trials", help="Run at most so many now; 0 for all.")] = 0,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds a trial may take; 0 for no limit.")] = 0.0,
+    executor: Annotated[
+        str,
+        typer.Option(
+            "--executor",
+            envvar="DGSS_BENCH_EXECUTOR",
+            help="`ray`: trials side by side; `local`: one after the other, in this process (for debugging).",
+        ),
+    ] = "ray",
+    workers: Annotated[int, typer.Option("--workers", help="Trials at the same time; 0 for as many as fit.")] = 0,
+    cpus: Annotated[int, typer.Option("--cpus-per-trial", help="Cores per trial; 0 for what the scale needs.")] = 0,
+    gpus: Annotated[
+        float | None,
+        typer.Option(
+            "--gpus-per-trial",
+            help="GPUs per trial; 0.5 lets two share one.",
+            show_default="the scale's: mini 0, paper 1",
+        ),
+    ] = None,
+    address: Annotated[
+        str,
+        typer.Option(
+            "--address",
+            metavar="HOST:PORT",
+            help="A running Ray cluster, whose machines have this checkout at the same path; `auto` finds a local one.",
+            show_default=False,
+        ),
+    ] = "",
+    track: Annotated[
+        bool,
+        typer.Option("--mlflow/--no-mlflow", envvar="DGSS_BENCH_MLFLOW", help="Mirror records and tables to MLflow."),
+    ] = True,
 ) -> None:
     """Compare parameter-efficient fine-tuning methods for domain-generalised segmentation under one protocol."""
     if context.invoked_subcommand:
@@ -94,11 +127,20 @@ def main(
     if not suite:
         raise ValueError(f"nothing to do: give --suite NAME (known: {', '.join(SUITES)}) or a command (see --help)")
     request = _request(suite, scale, task, backbone, method, seeds, settings, data_root)
+    running = driver.Running(
+        executor=executor,
+        resources=Resources(workers=workers, cpus=cpus, gpus=gpus, address=address, timeout=timeout),
+        results=results,
+        fresh=fresh,
+        max_trials=max_trials,
+        track=track,
+    )
     try:
-        code = driver.run_suite(request, executor=executor, results=results, fresh=fresh)
+        code = driver.run_suite(request, running)
     except KeyboardInterrupt:
-        screen.fail("interrupted: finished trials are kept; the same command goes on from here")
         code = 130
+    if code == 130:
+        screen.fail("interrupted: finished trials are kept; the same command goes on from here")
     raise typer.Exit(code)
 
 
@@ -140,6 +182,15 @@ def tables(
 
 
 @app.command()
+def track(
+    results: Results = Path("results"),
+    scale: ScaleName = "mini",
+) -> None:
+    """Bring MLflow in step with the records: after --no-mlflow, a fault, or a lost database."""
+    driver.rebuild_tracking(results, scale)
+
+
+@app.command()
 def show(
     key: Annotated[str, typer.Argument(help="A trial key, or its beginning.", metavar="KEY")],
     results: Results = Path("results"),
@@ -164,6 +215,25 @@ def pretrain(
     from harness.pretrain import pretrain as run_pretraining
 
     run_pretraining(what, pretext=pretext, out=out, steps=steps, scenes=scenes, seed=seed)
+
+
+bench = typer.Typer(no_args_is_help=True, help="Measure what the harness itself costs.")
+app.add_typer(bench, name="bench")
+
+
+@bench.command("trial")
+def bench_trial(
+    executor: Annotated[
+        list[str], typer.Option("--executor", help="Only this executor (may be repeated).", show_default=False)
+    ] = [],  # noqa: B006
+    workers: Annotated[int, typer.Option("--workers", help="Workers of the ray runs.")] = 2,
+    scale: ScaleName = "mini",
+    trials: Annotated[int, typer.Option("--trials", help="Short trials per executor.")] = 8,
+    stubs: Annotated[int, typer.Option("--stubs", help="Stub trials for the driver's CPU share; 0 for none.")] = 200,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Overhead of a trial outside its steps, per executor, and the CPU share of the driver."""
+    driver.bench_trial(executor, workers=workers, scale=scale, trials=trials, stubs=stubs, as_json=as_json)
 
 
 def _method_rows() -> list[dict[str, object]]:

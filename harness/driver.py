@@ -1,41 +1,104 @@
-"""The main job: plan, check the data, run what is missing, write the tables."""
+"""The main job: plan, check the data, run what is missing, write the tables, keep MLflow in step."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness import screen
+from harness.cluster import run_ray
 from harness.lookup import find, find_scale
 from harness.plan import Plan, Request, make_plan
+from harness.progress import Screen, counting
 from harness.records import Record, RecordStore, replace_file, writable
-from harness.schedule import EXECUTORS, exclusive
+from harness.schedule import Executor, Outcome, Resources, exclusive, run_local
 from harness.split import split_tiles
+from harness.status import Status
+from harness.tracking import Tracker, rebuild, ui_command
+
+if TYPE_CHECKING:  # pandas costs half a second, and only tables need it
+    from harness.tables import ResultTable
+
+EXECUTORS: dict[str, Executor] = {"ray": run_ray, "local": run_local}
 
 
-def run_suite(request: Request, *, executor: str, results: Path, fresh: bool) -> int:
-    """Run a suite; returns the exit code: 0 fine, 1 if a trial failed.
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """How to run a suite; nothing here changes a number.
+
+    Args:
+        executor: name of the executor.
+        resources: what trials may take.
+        results: folder of all scales.
+        fresh: run again what has a record.
+        max_trials: run at most so many now; 0 for all.
+        track: mirror records and tables to MLflow.
+    """
+
+    executor: str = "ray"
+    resources: Resources = field(default_factory=Resources)
+    results: Path = Path("results")
+    fresh: bool = False
+    max_trials: int = 0
+    track: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be counted."""
+        if self.max_trials < 0:
+            raise ValueError(f"--max-trials {self.max_trials}: must not be negative")
+
+
+def run_suite(request: Request, running: Running) -> int:
+    """Run a suite.
+
+    Returns:
+        The exit code: 0 fine, 1 a trial failed, 2 data of a task are wrong (the others ran), 130 interrupted.
 
     Raises:
-        ValueError: the user's mistake, before anything ran.
+        ValueError: the user's mistake, before anything ran; or the results folder cannot be written.
     """
-    execute = find("executor", executor, EXECUTORS)
+    execute = find("executor", running.executor, EXECUTORS)
     expanded = make_plan(request, None)  # mistakes come to light before the results folder is touched
-    folder = scale_folder(results, request.scale)
+    resources = running.resources.at(find_scale(request.scale))
+    folder = scale_folder(running.results, request.scale)
     store = RecordStore(folder / "records", repair=True)
     store.prepare()
     with exclusive(folder):
-        plan = expanded.beside(store, fresh=fresh)
+        plan = expanded.beside(store, fresh=running.fresh)
         screen.show_plan(plan)
-        _check_files(plan, folder / "checked.json")
-        records: list[Record] = []
-        if plan.pending:
-            with screen.Screen(len(plan.pending)) as watcher:
-                records = execute(plan.pending, store, watcher)
-        _write_tables(store, folder, request.scale, {planned.trial.key for planned in plan.trials})
-    failed = [record for record in records if record.status == "failed"]
-    screen.show_failures(failed, f"--scale {request.scale} --results {results}")
-    return 1 if failed else 0
+        plan = _check_files(plan, folder / "checked.json")
+        pending = plan.pending[: running.max_trials or None]
+        # a suite without pending trials leaves MLflow alone: opening it costs seconds
+        tracker = Tracker(folder, request.scale) if running.track and pending else None
+        outcomes: list[Outcome] = []
+        with tracker or nullcontext():
+            if pending:
+                with Screen(len(pending), tracker.record if tracker else None) as watcher:
+                    outcomes = execute(pending, store, watcher, resources)
+            records = list(store)
+            tables, paths = _write_tables(records, folder)
+            if tracker:
+                for record in records:  # also those of earlier runs, which cost next to nothing
+                    tracker.record(record)
+                tracker.tables(tables, paths)
+    screen.show_tables(tables, paths, {planned.trial.key for planned in plan.trials})
+    screen.show_summary(plan, outcomes, f"--scale {request.scale} --results {running.results}")
+    if tracker:
+        screen.show_hint("MLflow", ui_command(folder))
+    return _exit_code(plan, pending, outcomes)
+
+
+def _exit_code(plan: Plan, pending: Sequence[object], outcomes: Sequence[Outcome]) -> int:
+    statuses = {outcome.status for outcome in outcomes}
+    if Status.INTERRUPTED in statuses or len(outcomes) < len(pending):
+        return 130
+    if Status.FAILED in statuses:
+        return 1
+    return 2 if plan.defective else 0
 
 
 def rebuild_tables(results: Path, scale: str) -> None:
@@ -44,10 +107,44 @@ def rebuild_tables(results: Path, scale: str) -> None:
     Raises:
         ValueError: there are no records.
     """
-    store = existing_records(results, scale)
-    if store is None:
-        raise ValueError(f"no records in {scale_folder(results, scale)}: run a suite first, or give --results DIR")
-    _write_tables(store, scale_folder(results, scale), scale, None)
+    tables, paths = _write_tables(_existing(results, scale), scale_folder(results, scale))
+    screen.show_tables(tables, paths)
+
+
+def rebuild_tracking(results: Path, scale: str) -> None:
+    """Bring MLflow in step with the records of a results folder.
+
+    Raises:
+        ValueError: there are no records, or MLflow cannot be written.
+    """
+    store, folder = _existing(results, scale), scale_folder(results, scale)
+    with exclusive(folder):
+        records = list(store)
+        tables, paths = _write_tables(records, folder)
+        with counting("writing to MLflow", len(records)) as advance:
+            rebuild(folder, scale, records, tables, paths, advance)
+    screen.show_hint(f"MLflow shows {len(records)} trials and {len(tables)} table(s)", ui_command(folder))
+
+
+def bench_trial(executors: Sequence[str], *, workers: int, scale: str, trials: int, stubs: int, as_json: bool) -> None:
+    """Measure and show what trials cost outside their steps.
+
+    Raises:
+        ValueError: an unknown name, or too few trials.
+    """
+    from harness.bench import measure_driver, measure_overhead
+
+    for name in executors:
+        find("executor", name, EXECUTORS)
+    runs = [("local", 0), ("ray", 1), *([("ray", workers)] if workers > 1 else [])]
+    chosen = [(name, number) for name, number in runs if not executors or name in executors]
+    overheads = []
+    with counting("trials through executors", len(chosen)) as advance:
+        for name, number in chosen:
+            overheads.append(measure_overhead(name, number, scale, trials))
+            advance()
+    shares = [measure_driver(workers, stubs)] if stubs else []
+    screen.show_bench(overheads, shares, scale=scale, as_json=as_json)
 
 
 def find_record(results: Path, scale: str, key: str) -> Record:
@@ -76,32 +173,53 @@ def existing_records(results: Path, scale: str) -> RecordStore | None:
     return RecordStore(folder) if folder.is_dir() else None
 
 
-def _write_tables(store: RecordStore, folder: Path, scale: str, keys: set[str] | None) -> None:
-    """Write all tables; show those that hold one of the keys (None: all)."""
+def _existing(results: Path, scale: str) -> RecordStore:
+    store = existing_records(results, scale)
+    if store is None:
+        raise ValueError(f"no records in {scale_folder(results, scale)}: run a suite first, or give --results DIR")
+    return store
+
+
+def _write_tables(records: Iterable[Record], folder: Path) -> tuple[list[ResultTable], list[Path]]:
+    """Build and write all tables; their Markdown files come back with them."""
     from harness.tables import build_tables, write_tables  # pandas
 
-    tables = build_tables(store, scale)
+    tables = build_tables(records, folder.name)
     with writable(folder / "tables"):
-        paths = write_tables(tables, folder / "tables")
-    for table, path in zip(tables, paths, strict=True):
-        if keys is None or table.keys & keys:
-            screen.show_table(table, path)
+        return tables, write_tables(tables, folder / "tables")
 
 
-def _check_files(plan: Plan, remembered: Path) -> None:
-    """Read every file the pending trials use once, before any of them trains; what passed is not read again."""
+def _check_files(plan: Plan, remembered: Path) -> Plan:
+    """Read every file the pending trials use once, before any of them trains; what passed is not read again.
+
+    Returns:
+        The plan, in which the trials of defective data are skipped.
+
+    Raises:
+        ValueError: no trial is left.
+    """
     passed = _read_stamps(remembered)
+    defects: dict[str, str] = {}
     files = [trial for trial in plan.pending if trial.data.kind == "files"]
     for trial in {(trial.data_fingerprint, trial.protocol.max_tiles): trial for trial in files}.values():
         stamp = f"{trial.data_fingerprint}/{trial.protocol.max_tiles}"
-        if stamp in passed:
+        if stamp in passed or trial.data_fingerprint in defects:
             continue
-        reader = trial.open_reader()
-        split = split_tiles(reader, trial.data.source, trial.data.targets, trial.protocol.max_tiles)
-        with screen.checking(len(split.tiles)) as advance:
-            reader.check(split.tiles, advance)
+        try:
+            reader = trial.open_reader()
+            split = split_tiles(reader, trial.data.source, trial.data.targets, trial.protocol.max_tiles)
+            with counting("checking data files", len(split.tiles)) as advance:
+                reader.check(split.tiles, advance)
+        except ValueError as defect:
+            defects[trial.data_fingerprint] = str(defect)
+            continue
         passed.add(stamp)
         replace_file(remembered, json.dumps(sorted(passed)).encode())
+    if not defects:
+        return plan
+    checked = plan.skip(defects)
+    screen.show_skipped({name: why for name, why in checked.skipped.items() if name not in plan.skipped})
+    return checked
 
 
 def _read_stamps(path: Path) -> set[str]:

@@ -6,12 +6,13 @@ import hashlib
 import importlib
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
 from harness.scales import SCALES, Scale
-from harness.trial import MethodRef
+from harness.trial import MethodRef, Trial
 from methods import METHODS, OPTIONS
 from methods.options import Options, nearest
 
@@ -78,6 +79,28 @@ def load_class(target: str, source_sha256: str = "") -> Any:
     if missing:
         raise ValueError(f"{target}: its Options class does not say its {', '.join(missing)}")
     return cls
+
+
+def pack(trial: Trial) -> dict[str, Any]:
+    """A trial as it travels to another process: a method from a file outside is no module there yet."""
+    plain = {field.name: getattr(trial, field.name) for field in fields(trial)}
+    method = {"name": trial.method.name, "target": trial.method.target, "source_sha256": trial.method.source_sha256}
+    return {**plain, "method": method, "options": asdict(trial.options)}
+
+
+def unpack(parcel: Mapping[str, Any]) -> Trial:
+    """The trial that `pack` was given.
+
+    Raises:
+        ValueError: the method's file has changed, or cannot be imported here.
+    """
+    method = parcel["method"]
+    if method["source_sha256"]:
+        options_class = load_class(method["target"], method["source_sha256"]).Options
+    else:
+        options_class = _attribute(OPTIONS[method["name"]])
+    ref = MethodRef(**method, options_class=options_class)
+    return Trial(**{**parcel, "method": ref, "options": options_class.make(parcel["options"])})
 
 
 def _attribute(target: str) -> Any:

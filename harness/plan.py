@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -10,9 +9,11 @@ from typing import Any, TypeVar
 
 from benchmarks.suites import SUITES, Cell
 from benchmarks.tasks import TASKS, DataSource, Task
+from harness.estimate import Times
 from harness.lookup import find, find_method, find_scale
-from harness.records import Record, RecordStore
+from harness.records import RecordStore
 from harness.scales import Protocol
+from harness.status import Status
 from harness.trial import MethodRef, Trial
 from harness.zoo import BACKBONES, DEPTH_ENCODER
 from methods import METHODS
@@ -48,25 +49,53 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A trial with what is known before it runs: status `planned` or `cached`, and seconds it may take (or None)."""
+    """A trial with what is known before it runs: planned, cached or skipped, and seconds it may take (or None)."""
 
     trial: Trial
-    status: str
+    status: Status
     estimate: float | None
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Trials in the order they will run, and cells that cannot, with the reason."""
+    """Trials in the order they will run, and tasks that have no trials at all, with the reason.
+
+    Args:
+        request: what was asked for.
+        trials: every trial, with its status.
+        skipped: tasks without tiles, and why.
+        defective: those of them whose data are there but wrong.
+    """
 
     request: Request
     trials: Sequence[Planned]
     skipped: Mapping[str, str] = field(default_factory=dict)
+    defective: frozenset[str] = frozenset()
 
     @property
     def pending(self) -> list[Trial]:
         """Trials without a done record."""
-        return [planned.trial for planned in self.trials if planned.status == "planned"]
+        return [planned.trial for planned in self.trials if planned.status is Status.PLANNED]
+
+    def skip(self, reasons: Mapping[str, str]) -> Plan:
+        """The same plan without the pending trials of defective data (fingerprint to defect).
+
+        Raises:
+            ValueError: no trial is left.
+        """
+        trials = [
+            replace(planned, status=Status.SKIPPED, reason=reasons[planned.trial.data_fingerprint])
+            if planned.status is Status.PLANNED and planned.trial.data_fingerprint in reasons
+            else planned
+            for planned in self.trials
+        ]
+        if all(planned.status is Status.SKIPPED for planned in trials):
+            raise ValueError("; ".join([*reasons.values(), *self.skipped.values()]))
+        skipped = {planned.trial.task.name: planned.reason for planned in trials if planned.reason}
+        return replace(
+            self, trials=trials, skipped={**self.skipped, **skipped}, defective=self.defective | set(skipped)
+        )
 
     def beside(self, records: RecordStore, *, fresh: bool = False) -> Plan:
         """The same plan with finished trials marked and times estimated.
@@ -76,12 +105,12 @@ class Plan:
             fresh: plan finished trials again; a new record takes the place of the old one only when it is whole.
         """
         known = list(records)
-        done = set() if fresh else {record.key for record in known if record.status == "done"}
-        times = _Times(known)
+        done = set() if fresh else {record.key for record in known if record.status is Status.DONE}
+        times = Times(known)
         marked = [
             Planned(
                 trial=planned.trial,
-                status="cached" if planned.trial.key in done else "planned",
+                status=Status.CACHED if planned.trial.key in done else Status.PLANNED,
                 estimate=times.estimate(planned.trial),
             )
             for planned in self.trials
@@ -102,8 +131,13 @@ def make_plan(request: Request, records: RecordStore | None) -> Plan:
     expansion = _Expansion(request)
     trials: dict[str, Trial] = {}
     skipped: dict[str, str] = {}
+    defective: set[str] = set()
     for cell, task, backbone, method in expansion.cells():
-        source = expansion.supply(task)
+        try:
+            source = expansion.supply(task)
+        except ValueError as defect:
+            source = str(defect)
+            defective.add(task.name)
         if isinstance(source, str):
             skipped[task.name] = source
             continue
@@ -113,8 +147,8 @@ def make_plan(request: Request, records: RecordStore | None) -> Plan:
     expansion.refuse_unused_settings()
     if not trials:
         raise ValueError("; ".join(skipped.values()) or "nothing to run: the filters leave no trial of the suite")
-    planned = [Planned(trial=trial, status="planned", estimate=None) for trial in trials.values()]
-    plan = Plan(request=request, trials=planned, skipped=skipped)
+    planned = [Planned(trial=trial, status=Status.PLANNED, estimate=None) for trial in trials.values()]
+    plan = Plan(request=request, trials=planned, skipped=skipped, defective=frozenset(defective))
     return plan if records is None else plan.beside(records)
 
 
@@ -243,26 +277,3 @@ def _match(name: str, known: Mapping[str, T]) -> list[T]:
     if name == "*":
         return list(known.values())
     return [known[name]] if name in known else []
-
-
-class _Times:
-    """Seconds per trial from earlier records, of the same kind where there are any."""
-
-    def __init__(self, records: Sequence[Record]) -> None:
-        self.seconds: dict[tuple[Any, ...], list[float]] = {}
-        for record in records:
-            if record.status == "done":
-                for kind in self._kinds(record.inputs):
-                    self.seconds.setdefault(kind, []).append(float(record.run["seconds"]))
-
-    def estimate(self, trial: Trial) -> float | None:
-        for kind in self._kinds(trial.inputs()):
-            if kind in self.seconds:
-                return statistics.median(self.seconds[kind])
-        return None
-
-    @staticmethod
-    def _kinds(inputs: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        protocol = inputs["protocol"]
-        length = (inputs["data"], inputs["task"], inputs["backbone"], protocol["steps"], protocol["epochs"])
-        return [(*length, inputs["method"]), length]

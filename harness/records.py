@@ -10,10 +10,16 @@ import hashlib
 import json
 import logging
 import os
+import platform
+import subprocess
 import tempfile
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +29,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from harness.trial import canonical
+from harness.status import Status
+from harness.trial import Trial, canonical
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +52,7 @@ class Record:
     """
 
     key: str
-    status: str
+    status: Status
     result: Mapping[str, Any]
     run: Mapping[str, Any]
     error: Mapping[str, str] | None = None
@@ -56,6 +63,48 @@ class Record:
         """The trial's inputs, whose hash is the key."""
         inputs: Mapping[str, Any] = self.result["inputs"]
         return inputs
+
+
+def failed_record(trial: Trial, error: BaseException, started: datetime, message: str = "", trace: str = "") -> Record:
+    """The record of a trial that ended with an error, made by whoever noticed.
+
+    Args:
+        trial: the trial.
+        error: what ended it.
+        started: when it began.
+        message: what to say of it; empty for the error's own words.
+        trace: what to keep as traceback; empty for the error's own.
+    """
+    trace = trace or "".join(traceback.format_exception(error))
+    return Record(
+        key=trial.key,
+        status=Status.FAILED,
+        result={"inputs": trial.inputs(), "labels": trial.labels()},
+        run=surroundings(started),
+        error={"type": type(error).__name__, "message": message or str(error), "traceback": trace},
+    )
+
+
+def surroundings(started: datetime) -> dict[str, Any]:
+    """For the `run` part: when, where and by which code. Free of torch."""
+    finished = datetime.now(UTC)
+    return {
+        "seconds": (finished - started).total_seconds(),
+        "started": started.isoformat(),
+        "finished": finished.isoformat(),
+        "host": platform.node(),
+        "process": os.getpid(),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+    }
+
+
+@cache
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
 
 
 class RecordStore:
@@ -88,18 +137,20 @@ class RecordStore:
         """Write a record whole or not at all: the arrays first, then the JSON, each by rename.
 
         A failed record never takes the place of a done one.
+
+        Raises:
+            ValueError: the folder cannot be written.
         """
-        if record.error and (earlier := self.load(record.key)) and earlier.status == "done":
+        if record.error and (earlier := self.load(record.key)) and earlier.status is Status.DONE:
             log.warning(
                 "trial %s failed this time; its earlier record is kept\n%s", record.key, record.error["traceback"]
             )
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         result = dict(record.result)
+        arrays = b""
         if record.arrays:
-            data = save_arrays({name: np.ascontiguousarray(array) for name, array in record.arrays.items()})
-            result["arrays_sha256"] = hashlib.sha256(data).hexdigest()
-            replace_file(self.path(record.key).with_suffix(".safetensors"), data)
+            arrays = save_arrays({name: np.ascontiguousarray(array) for name, array in record.arrays.items()})
+            result["arrays_sha256"] = hashlib.sha256(arrays).hexdigest()
         body = {
             "schema": SCHEMA,
             "key": record.key,
@@ -109,7 +160,11 @@ class RecordStore:
             "run": dict(record.run),
             "error": record.error,
         }
-        replace_file(self.path(record.key), json.dumps(body, indent=1, allow_nan=False).encode())
+        text = json.dumps(body, indent=1, allow_nan=False).encode()
+        with writable(self.folder):
+            if arrays:
+                replace_file(self.path(record.key).with_suffix(".safetensors"), arrays)
+            replace_file(self.path(record.key), text)
 
     def load(self, key: str) -> Record | None:
         """The record of a key, or None. A corrupt one is warned about and counts as missing; `repair` renames it."""
@@ -127,12 +182,6 @@ class RecordStore:
                 fate = f"renamed to {path.name}.corrupt; {fate}"
             log.warning("record %s is corrupt (%s): %s", key, error, fate)
             return None
-
-    def discard(self, key: str) -> None:
-        """Take a failed record back; a done one stays."""
-        record = self.load(key)
-        if record and record.status == "failed":
-            self.path(key).unlink()
 
     def __iter__(self) -> Iterator[Record]:
         """All whole records, by key."""
@@ -157,11 +206,11 @@ def _parse(path: Path) -> Record:
         if hashlib.sha256(data).hexdigest() != result["arrays_sha256"]:
             raise ValueError("its array file does not match its hash")
         arrays = load_arrays(data)
-    if body["status"] not in ("done", "failed") or (body["status"] == "done") != bool(arrays):
+    if body["status"] not in (Status.DONE, Status.FAILED) or (body["status"] == Status.DONE) != bool(arrays):
         raise ValueError(f"status {body['status']!r} does not fit its parts")
     return Record(
         key=body["key"],
-        status=body["status"],
+        status=Status(body["status"]),
         result=result,
         run=body["run"],
         error=body["error"],
@@ -181,8 +230,8 @@ def writable(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ValueError(
-            f"results folder {folder} cannot be written ({error.strerror}): choose another with --results DIR, or "
-            f"change its permissions"
+            f"results folder {folder} cannot be written ({error.strerror}: {error.filename}): free space or change its "
+            f"permissions, or choose another with --results DIR; what it holds is kept"
         ) from error
 
 

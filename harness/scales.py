@@ -124,6 +124,7 @@ class Scale:
         build: which build of each backbone it takes (`mini` or `paper`).
         scenes: sizes of the embedded scenes, or None where only files are right.
         loader_workers: processes that read tiles ahead; changes no number.
+        gpus_per_trial: what a trial needs, unless the user says otherwise.
         fixed_length: a suite's own protocol does not apply.
     """
 
@@ -134,6 +135,7 @@ class Scale:
     head: HeadSizes
     scenes: SceneSizes | None
     loader_workers: int
+    gpus_per_trial: float
     fixed_length: bool = False
 
 
@@ -169,6 +171,7 @@ _MINI = Scale(
     ),
     scenes=SceneSizes(source_scenes=128, target_scenes=16, scene_px=128, tile_px=64),
     loader_workers=0,
+    gpus_per_trial=0,
 )
 
 _TEST = replace(
@@ -212,6 +215,7 @@ _PAPER = Scale(
     ),
     scenes=None,
     loader_workers=4,
+    gpus_per_trial=1,
 )
 
 SCALES: dict[str, Scale] = {scale.name: scale for scale in (_MINI, _PAPER, _TEST)}

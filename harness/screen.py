@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from harness.plan import Plan
 from harness.records import Record
-from harness.trial import Trial
+from harness.schedule import Outcome
+from harness.status import Status
 
-if TYPE_CHECKING:  # pandas costs half a second, and only tables need it
+if TYPE_CHECKING:  # what costs time to import, and only some commands need
+    from harness.bench import DriverShare, Overhead
     from harness.tables import ResultTable
 
 console = Console()
@@ -28,7 +29,15 @@ errors = Console(stderr=True)
 
 _WIDE = 150
 _ESSENTIAL = ("Method", "Source", "Target", "Δ frozen", "n")
-_COLOURS = {"done": "green", "cached": "cyan", "failed": "red", "planned": "white", "skipped": "yellow"}
+COLOURS = {
+    Status.PLANNED: "white",
+    Status.CACHED: "cyan",
+    Status.RUNNING: "blue",
+    Status.DONE: "green",
+    Status.FAILED: "red",
+    Status.SKIPPED: "yellow",
+    Status.INTERRUPTED: "magenta",
+}
 
 
 def set_up_logging() -> None:
@@ -48,8 +57,8 @@ def duration(seconds: float | None) -> str:
 
 def show_plan(plan: Plan) -> None:
     """The plan in a line, and what cannot run."""
-    pending = [planned for planned in plan.trials if planned.status == "planned"]
-    cached = len(plan.trials) - len(pending)
+    pending = [planned for planned in plan.trials if planned.status is Status.PLANNED]
+    cached = sum(planned.status is Status.CACHED for planned in plan.trials)
     scale = plan.trials[0].trial.scale.name
     kind = plan.trials[0].trial.data.kind
     steps = sorted({planned.trial.protocol.steps for planned in plan.trials})
@@ -57,83 +66,34 @@ def show_plan(plan: Plan) -> None:
     known = [planned.estimate for planned in pending if planned.estimate is not None]
     cost = ""
     if pending:
-        cost = f", about {duration(sum(known))}" if len(known) == len(pending) else ", time unknown before a first run"
+        whole = len(known) == len(pending)
+        cost = f", about {duration(sum(known))} of work" if whole else ", time unknown before a first run"
     title = f"suite {plan.request.suite}, scale {scale} ({'synthetic scenes' if kind == 'embedded' else 'files'})"
     console.print(
         f"[bold]{title}[/bold]: {len(plan.trials)} trials of {length}, {cached} cached, {len(pending)} to run{cost}",
         soft_wrap=True,
     )
-    for name, reason in plan.skipped.items():
-        console.print(f"[yellow]skipped[/yellow] {escape(name)}: {escape(reason)}", soft_wrap=True)
+    show_skipped(plan.skipped)
+
+
+def show_skipped(skipped: Mapping[str, str]) -> None:
+    """Tasks that cannot run, and why."""
+    for name, reason in skipped.items():
+        console.print(f"[yellow]{Status.SKIPPED}[/yellow] {escape(name)}: {escape(reason)}", soft_wrap=True)
 
 
 def show_trials(plan: Plan) -> None:
     """One row per trial."""
     table = Table(Column("key", no_wrap=True), Column("trial", overflow="fold"), "status", "time", box=None)
     for planned in plan.trials:
-        status = f"[{_COLOURS[planned.status]}]{planned.status}[/]"
-        estimate = duration(planned.estimate) if planned.status == "planned" else ""
+        status = f"[{COLOURS[planned.status]}]{planned.status}[/]"
+        estimate = duration(planned.estimate) if planned.status is Status.PLANNED else ""
         table.add_row(planned.trial.key, escape(str(planned.trial)), status, estimate)
     console.print(table)
 
 
-class Screen:
-    """A watcher: one progress bar for the trials, one for the steps of the running one, a line per finished trial."""
-
-    def __init__(self, total: int) -> None:
-        """Prepare the bars; use as a context manager."""
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        self.progress = Progress(*columns, console=console, transient=True)
-        self.all = self.progress.add_task("trials", total=total, note="")
-        self.one = self.progress.add_task("steps", total=None, note="", visible=False)
-
-    def __enter__(self) -> Screen:
-        """Start drawing."""
-        self.progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop drawing."""
-        self.progress.stop()
-
-    def started(self, trial: Trial) -> None:
-        """Show the trial's bar."""
-        self.progress.reset(self.one, total=None, visible=True, description=escape(str(trial)), note="building")
-
-    def stepped(self, trial: Trial, step: int, steps: int, loss: float) -> None:
-        """Move the trial's bar."""
-        self.progress.update(self.one, completed=step, total=steps, note=f"loss {loss:.2f}")
-
-    def ended(self, trial: Trial, record: Record) -> None:
-        """Print a line and move on."""
-        self.progress.update(self.one, visible=False)
-        self.progress.advance(self.all)
-        colour = _COLOURS[record.status]
-        self.progress.console.print(
-            f"[{colour}]{record.status:>6}[/]  {trial.key}  {escape(str(trial))}  {escape(_outcome(record))}  "
-            f"[dim]{duration(record.run['seconds'])}[/dim]",
-            soft_wrap=True,
-        )
-
-
-@contextmanager
-def checking(total: int) -> Iterator[Any]:
-    """A bar for the check of data files; yields the function to call after each tile."""
-    with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task("checking data files", total=total)
-        yield lambda: progress.advance(bar)
-
-
-def _outcome(record: Record) -> str:
+def outcome_text(record: Record) -> str:
+    """What a record says in a few words: scores, or the error."""
     if record.error:
         return f"{record.error['type']}: {record.error['message'].splitlines()[0] if record.error['message'] else ''}"
     scores = record.result["selections"]["source_val"]["scores"]
@@ -157,22 +117,57 @@ def show_table(result: ResultTable, path: Path) -> None:
     console.print(f"table: {path} (and .tex, .csv)\n", soft_wrap=True, highlight=False)
 
 
-def show_failures(failed: Sequence[Record], where: str) -> None:
-    """Name the trials that failed, and how to see why (`where`: the options that lead to these records)."""
-    for record in failed:
-        labels = record.result["labels"]
+def show_tables(tables: Sequence[ResultTable], paths: Sequence[Path], keys: Set[str] | None = None) -> None:
+    """The tables that hold one of the keys (None: all)."""
+    for table, path in zip(tables, paths, strict=True):
+        if keys is None or table.keys & keys:
+            show_table(table, path)
+
+
+def show_summary(plan: Plan, outcomes: Sequence[Outcome], where: str) -> None:
+    """How many trials ended how; those that failed, and how to see why (`where`: options that lead to the records)."""
+    ended = {outcome.trial.key: outcome.status for outcome in outcomes}
+    counts = Counter(ended.get(planned.trial.key, planned.status) for planned in plan.trials)
+    if outcomes:
+        text = ", ".join(f"{counts[status]} [{COLOURS[status]}]{status}[/]" for status in Status if counts[status])
+        console.print(f"[bold]trials[/bold]: {text}", soft_wrap=True)
+    for outcome in outcomes:
+        record = outcome.record
+        if record is None or outcome.status is not Status.FAILED:
+            continue
         console.print(
-            f"[red]failed[/red] {record.inputs['task']} · {record.inputs['backbone']} · {record.inputs['method']} · "
-            f"seed {record.inputs['seed']}: {escape(_outcome(record))} [dim]({labels['recipe'] or 'default recipe'}; "
-            f"traceback: python run.py show {record.key} {escape(where)})[/dim]",
+            f"[red]{outcome.status}[/red] {escape(str(outcome.trial))}: {escape(outcome_text(record))} "
+            f"[dim]({record.result['labels']['recipe'] or 'default recipe'}; traceback: "
+            f"python run.py show {record.key} {escape(where)})[/dim]",
             soft_wrap=True,
         )
+
+
+def show_bench(overheads: Sequence[Overhead], shares: Sequence[DriverShare], *, scale: str, as_json: bool) -> None:
+    """What trials cost outside their steps, as tables or as JSON."""
+    if as_json:
+        console.print_json(data={"overhead": [asdict(row) for row in overheads], "driver": [asdict(r) for r in shares]})
+        return
+    title = f"seconds per trial outside its steps ({scale}, frozen baseline; share of a trial of full length)"
+    show_listing(title, [_rounded(asdict(row)) for row in overheads])
+    if shares:
+        show_listing("CPU seconds of the driver beside those of stub trials", [_rounded(asdict(row)) for row in shares])
+
+
+def _rounded(row: Mapping[str, object]) -> dict[str, object]:
+    shown = {name: f"{value:.3f}" if isinstance(value, float) else value for name, value in row.items()}
+    return shown | {"share": f"{100 * float(str(row['share'])):.2f} %"}
+
+
+def show_hint(what: str, command: str) -> None:
+    """A command for the user's next step."""
+    console.print(f"{what}: {command}", soft_wrap=True, highlight=False, markup=False)
 
 
 def show_record(record: Record) -> None:
     """One record in full, without its arrays and tile names."""
     parts = {name: part for name, part in record.result.items() if name not in ("tiles", "arrays_sha256")}
-    console.print(f"[bold]{record.key}[/bold] [{_COLOURS[record.status]}]{record.status}[/]")
+    console.print(f"[bold]{record.key}[/bold] [{COLOURS[record.status]}]{record.status}[/]")
     console.print_json(data={**parts, "run": record.run})
     if record.error:
         console.print(record.error["traceback"], markup=False, highlight=False, soft_wrap=True)

@@ -18,6 +18,7 @@ from harness.metrics import Bootstrap, Interval, by_scene, interval
 from harness.records import Record
 from harness.scales import Protocol
 from harness.split import SOURCE_VAL, TARGET
+from harness.status import Status
 from harness.trial import digest, special
 
 MIN_SEEDS, MIN_SCENES = 3, 10
@@ -58,7 +59,7 @@ def build_tables(records: Iterable[Record], scale: str) -> list[ResultTable]:
     """All tables of a results folder, in a fixed order. Failed records take no part."""
     groups: dict[str, list[Record]] = {}
     for record in records:
-        if record.status == "done":
+        if record.status is Status.DONE:
             groups.setdefault(_group(record), []).append(record)
     tables = [(group, _table(groups[group], scale)) for group in sorted(groups)]
     names = Counter(table.name for _, table in tables)

@@ -5,14 +5,10 @@ from __future__ import annotations
 import math
 import platform
 import resource
-import subprocess
 import time
-import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -26,43 +22,51 @@ from harness.evaluate import Point, Selector, confusion_per_tile
 from harness.metrics import Areas
 from harness.optim import build_optimizer, build_schedule, count_parameters
 from harness.pipeline import Batch, Statistics, source_statistics, train_batches
-from harness.records import Record, RecordStore
+from harness.records import Record, failed_record, surroundings
+from harness.schedule import Report
 from harness.segmentor import Losses, Segmentor, build_segmentor
 from harness.split import Split, split_tiles
-from harness.trial import Trial, stream_seed
-
-Report = Callable[[int, int, float], None]
-"""Called after every step with the step, the number of steps and the loss."""
+from harness.status import Status
+from harness.trial import Trial, canonical, stream_seed
 
 
-def run_trial(trial: Trial, store: RecordStore, report: Report = lambda *_: None) -> Record:
-    """Run a trial, write its record and return it. A trial that raises leaves a failed record with its traceback."""
-    started, clock = datetime.now(UTC), time.perf_counter()
-    result: dict[str, Any] = {"inputs": trial.inputs(), "labels": trial.labels()}
+def run_trial(trial: Trial, report: Report = lambda *_: None, gpu: bool = False) -> Record:
+    """Run a trial and return its record; one that raises, or whose result holds a NaN, comes back as failed.
+
+    Args:
+        trial: the trial.
+        report: called after every step.
+        gpu: train on the GPU this process sees; without one on CPU, which the record says.
+    """
+    started = datetime.now(UTC)
+    device = _device(gpu)
     run: dict[str, Any] = {}
-    arrays: dict[str, Any] = {}
-    error = None
     try:
         with _single_thread():
-            outcome, arrays = _run(trial, report, run)
-        result |= outcome
-    except Exception as caught:  # the one broad handler: whatever a trial does, the others go on
-        error = {"type": type(caught).__name__, "message": str(caught), "traceback": traceback.format_exc()}
-    run |= {"seconds": time.perf_counter() - clock, "started": started.isoformat(), **_surroundings()}
-    status = "failed" if error else "done"
-    record = Record(key=trial.key, status=status, result=result, run=run, error=error, arrays=arrays)
-    store.write(record)
-    return record
+            result, arrays = _run(trial, report, run, device)
+        canonical(result)  # a NaN is the trial's failure, not the writer's
+    except Exception as error:  # the one broad handler: whatever a trial does, the others go on
+        record = failed_record(trial, error, started)
+        return replace(record, run={**run, **record.run, **_usage(device)})
+    return Record(
+        key=trial.key,
+        status=Status.DONE,
+        result={"inputs": trial.inputs(), "labels": trial.labels(), **result},
+        run={**run, **surroundings(started), **_usage(device)},
+        arrays=arrays,
+    )
 
 
-def _run(trial: Trial, report: Report, run: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _run(
+    trial: Trial, report: Report, run: dict[str, Any], device: torch.device
+) -> tuple[dict[str, Any], dict[str, Any]]:
     clock = time.perf_counter()
-    if torch.cuda.is_available():
+    if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     reader = trial.open_reader()
     split = split_tiles(reader, trial.data.source, trial.data.targets, trial.protocol.max_tiles)
     statistics = source_statistics(reader, split.train)
-    model = build_segmentor(trial).to(_device())
+    model = build_segmentor(trial).to(device)
     run["build_seconds"] = time.perf_counter() - clock
 
     selector = Selector(split)
@@ -91,6 +95,7 @@ def fit(
 ) -> Iterator[Point]:
     """Train and yield the evaluation points; `run` collects the times."""
     protocol, classes, seed = trial.protocol, trial.data.classes, trial.seed
+    device = next(model.parameters()).device
     steps = protocol.steps or math.ceil(protocol.epochs * len(split.train) / protocol.batch_size)
     points = {round(steps * (i + 1) / protocol.evaluations) for i in range(protocol.evaluations)}
     workers = trial.scale.loader_workers
@@ -101,12 +106,14 @@ def fit(
     schedule = build_schedule(optimizer, steps, protocol)
     seconds: list[float] = []
     recent: list[Losses] = []
-    run["evaluate_seconds"] = 0.0
+    run |= {"data_seconds": 0.0, "evaluate_seconds": 0.0}
+    waited = time.perf_counter()
     for step, batch in enumerate(batches, start=1):
         clock = time.perf_counter()
+        run["data_seconds"] += clock - waited
         # dropout, routing noise and the loss's sampled points: one stream, restarted at every step
         torch.manual_seed(stream_seed(seed, f"noise/{step}"))
-        losses = _backward(model, batch, step, steps)
+        losses = _backward(model, batch, device, step, steps)
         if protocol.clip_norm:
             nn.utils.clip_grad_norm_(model.parameters(), protocol.clip_norm)
         optimizer.step()
@@ -119,10 +126,11 @@ def fit(
         if step in points:
             clock = time.perf_counter()
             torch.manual_seed(stream_seed(seed, "evaluation"))
-            confusion_TKK = confusion_per_tile(model, reader, split, statistics, classes, _device())
+            confusion_TKK = confusion_per_tile(model, reader, split, statistics, classes, device)
             run["evaluate_seconds"] += time.perf_counter() - clock
             yield _point(step, recent, confusion_TKK)
             recent = []
+        waited = time.perf_counter()
     run |= {"train_seconds": sum(seconds), "step_ms_median": 1000 * float(np.median(seconds))}
 
 
@@ -132,9 +140,9 @@ def _point(step: int, recent: list[Losses], confusion_TKK: Areas) -> Point:
     return Point(step=step, task_loss=task, auxiliary_loss=auxiliary, confusion_TKK=confusion_TKK)
 
 
-def _backward(model: Segmentor, batch: Batch, step: int, steps: int) -> Losses:
+def _backward(model: Segmentor, batch: Batch, device: torch.device, step: int, steps: int) -> Losses:
     model.train()
-    losses = model.losses(batch.image.to(_device()), batch.label.to(_device()))
+    losses = model.losses(batch.image.to(device), batch.label.to(device))
     if not torch.isfinite(losses.total):
         values = losses.detached()
         raise FloatingPointError(
@@ -154,31 +162,14 @@ class _single_thread(threadpoolctl.threadpool_limits):  # type: ignore[misc]
         super().__init__(1)
 
 
-def _surroundings() -> dict[str, Any]:
-    return {
-        "finished": datetime.now(UTC).isoformat(),
-        "process_peak_memory_mb": _peak_memory_mb(),
-        "host": platform.node(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _peak_memory_mb() -> float:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
+def _usage(device: torch.device) -> dict[str, Any]:
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated() / 2**20
+        return {"process_peak_memory_mb": peak, "device": torch.cuda.get_device_name()}
     # ru_maxrss is in kilobytes on Linux, in bytes on macOS
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if platform.system() == "Darwin" else 2**10)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if platform.system() == "Darwin" else 2**10)
+    return {"process_peak_memory_mb": peak, "device": "cpu"}
 
 
-@cache
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "unknown"
+def _device(gpu: bool) -> torch.device:
+    return torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
+# most tests are about other things; those of the engine ask for it by option
+os.environ["DGSS_BENCH_EXECUTOR"] = "local"
+os.environ["DGSS_BENCH_MLFLOW"] = "0"
 
 ROOT = Path(__file__).parents[1]
 SMOKE = ("--suite", "smoke", "--scale", "test")
@@ -138,3 +141,12 @@ def smoke_results(smoke_run: tuple[Path, Result]) -> Path:
 def smoke_copy(smoke_results: Path, tmp_path: Path) -> Path:
     """A copy of `smoke_results` to change."""
     return Path(shutil.copytree(smoke_results, tmp_path / "results"))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """The address of a Ray cluster with two cores and two GPUs that exist on paper."""
+    from tests.processes import running_cluster
+
+    with running_cluster(cpus=2, gpus=2) as address:
+        yield address

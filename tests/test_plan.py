@@ -246,11 +246,15 @@ def test_costs_are_told_by_earlier_records(program: Program, smoke_copy: Path) -
     store = RecordStore(smoke_copy / "test" / "records")
     seconds = {"frozen": 100.0, "lora": 200.0, "rein": 300.0, "spectralmoe": 400.0}
     for record in list(store):
-        store.write(replace(record, run={**record.run, "seconds": seconds[record.inputs["method"]]}))
+        told = {"seconds": seconds[record.inputs["method"]], "train_seconds": 36.0, "data_seconds": 4.0}
+        store.write(replace(record, run={**record.run, **told}))
     plan = make_plan(Request(suite="smoke", scale="test", seeds=2), store)
     assert {item.trial.method.name: item.estimate for item in plan.trials if item.trial.seed == 1} == seconds
     lengthened = make_plan(Request(suite="smoke", scale="test", settings=["protocol.steps=50"]), store)
-    assert {item.estimate for item in lengthened.trials} == {None}, "another length tells nothing"
+    longer = {name: whole - 40 + 50 * 40 / 4 for name, whole in seconds.items()}
+    assert {item.trial.method.name: item.estimate for item in lengthened.trials} == longer, "only steps are scaled"
+    by_epochs = make_plan(Request(suite="smoke", scale="test", settings=["protocol.epochs=2"]), store)
+    assert {item.estimate for item in by_epochs.trials} == {None}, "steps tell nothing of epochs"
     result = program("plan", "--suite", "smoke", "--scale", "test", "--seeds", 2, "--results", smoke_copy)
     assert "4 cached, 4 to run, about 17 min" in result.text
 

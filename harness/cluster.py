@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +37,8 @@ TICK = 0.25
 """Seconds between two looks at the progress."""
 GRACE = 5.0
 """Seconds that interrupted trials have to end by themselves."""
+HEALTH_SECONDS = 15.0
+"""How long a cluster may take to answer."""
 ATTEMPTS = 2
 """How often a trial may start, if the system is to blame."""
 
@@ -81,7 +85,7 @@ def _connected(resources: Resources) -> Iterator[None]:
     else:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # nobody else can reach it
         # the object store carries records alone, and containers have little shared memory
-        ray.init(include_dashboard=False, object_store_memory=256 * 2**20, **quiet)
+        ray.init("local", include_dashboard=False, object_store_memory=256 * 2**20, **quiet)
     try:
         yield
     finally:
@@ -89,19 +93,27 @@ def _connected(resources: Resources) -> Iterator[None]:
 
 
 def _reach(address: str) -> None:
-    """Try the port first: Ray itself gives up only after two minutes, by ending the process."""
+    """Try the port and Ray's own check first: `ray.init` gives up only after two minutes, by ending the process."""
     host, _, port = address.rpartition(":")
     if address == "auto":
         return
     if not host or not port.isdigit() or "/" in host:
         raise ValueError(f"--address {address}: write HOST:PORT of a Ray cluster's head, or auto")
+    check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
+        ended = subprocess.run(check, capture_output=True, text=True, check=False, timeout=HEALTH_SECONDS)
+        if not ended.returncode:
+            return
+        reason = "".join(ended.stderr.strip().splitlines()[-1:])
     except OSError as error:
-        raise ValueError(
-            f"--address {address}: no Ray cluster answers there ({error}); start one with `ray start --head`, or drop "
-            f"--address"
-        ) from error
+        reason = str(error)
+    except subprocess.TimeoutExpired:
+        reason = f"nothing said for {HEALTH_SECONDS:g} s"
+    raise ValueError(
+        f"--address {address}: no Ray cluster answers there ({reason}); start one with `ray start --head`, or drop "
+        f"--address"
+    )
 
 
 def _slots(resources: Resources) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import pkgutil
 import platform
 import signal
@@ -62,10 +63,10 @@ class Resources:
     def __post_init__(self) -> None:
         """Refuse what no executor can give."""
         for option, value in (("workers", self.workers), ("cpus-per-trial", self.cpus), ("timeout", self.timeout)):
-            if value < 0:
-                raise ValueError(f"--{option} {value:g}: must not be negative")
+            if not 0 <= value < math.inf:
+                raise ValueError(f"--{option} {value:g}: must be a number that is not negative")
         gpus = self.gpus or 0.0
-        if gpus < 0 or (gpus > 1 and gpus % 1):
+        if not 0 <= gpus < math.inf or (gpus > 1 and gpus % 1):
             raise ValueError(f"--gpus-per-trial {gpus:g}: give 0, a fraction of one GPU, or a whole number")
 
     def at(self, scale: Scale) -> Resources:

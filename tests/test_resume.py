@@ -14,34 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, SMOKE, Program, bodies, contents, outcomes, run_process, snapshot
-
-# a shell that starts the tests in the background makes its children ignore SIGINT
-INTERRUPTIBLE = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from harness.cli import run
-run()
-"""
-
-
-def start(results: Path, *start_by: str) -> subprocess.Popen[str]:
-    """The smoke suite in a process of its own."""
-    command = [sys.executable, *start_by, *SMOKE, "--results", str(results)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def files(results: Path, suffix: str) -> int:
-    """How many files of a kind there are among the records."""
-    return len(list((results / "test" / "records").glob(f"*{suffix}")))
-
-
-def wait_for(process: subprocess.Popen[str], happened: Callable[[], bool]) -> None:
-    """Look without a pause, because a window between two files is milliseconds wide."""
-    deadline = time.monotonic() + 120
-    while not happened():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.0005)
+from tests.processes import INTERRUPTIBLE, files, start, wait_for
 
 
 @pytest.mark.slow

@@ -54,6 +54,12 @@ class Encoder(nn.Module):
         return int(attention.num_heads)
 
     @property
+    def mlp_width(self) -> int:
+        """Inner width of a block's MLP, as its last layer takes it."""
+        mlp: Any = self.blocks[0].mlp
+        return int(mlp.fc2.in_features)
+
+    @property
     def patch_size(self) -> int:
         """Side of a patch in pixels."""
         patch_embed: Any = self.model.patch_embed

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from benchmarks.suites import SUITES
-from benchmarks.tasks import TASKS
-from harness import driver, screen
-from harness.lookup import find, find_method
+from harness import driver, examine, screen
+from harness.listings import LISTINGS
+from harness.lookup import find
 from harness.plan import Request, make_plan
 from harness.schedule import Resources
-from harness.zoo import BACKBONES
-from methods import METHODS
 
 app = typer.Typer(
     add_completion=False,
@@ -36,7 +33,9 @@ BackboneNames = Annotated[
 MethodNames = Annotated[
     list[str],
     typer.Option(
-        "--method", help="Only this method, by name or path/to/file.py:Class (repeatable).", show_default=False
+        "--method",
+        help="Only this method, by name or path/to/file.py:Class (repeatable); `all` for every one.",
+        show_default=False,
     ),
 ]
 Seeds = Annotated[int, typer.Option("--seeds", help="Number of seeds; 0 for the suite's own.")]
@@ -168,7 +167,7 @@ def list_(
     kind: Annotated[str, typer.Argument(help="tasks, backbones, methods or suites", metavar="KIND")],
 ) -> None:
     """List what there is: tasks, backbones, methods or suites."""
-    rows = find("kind of thing", kind, _LISTINGS)()
+    rows = find("kind of thing", kind, LISTINGS)()
     screen.show_listing(kind, rows)
 
 
@@ -217,6 +216,27 @@ def pretrain(
     run_pretraining(what, pretext=pretext, out=out, steps=steps, scenes=scenes, seed=seed)
 
 
+@app.command()
+def check(
+    method: Annotated[str, typer.Argument(help="A name, or path/to/file.py:Class.", metavar="METHOD")],
+    backbone: BackboneNames = [],  # noqa: B006
+    settings: Settings = [],  # noqa: B006
+) -> None:
+    """Show by running it that a method keeps to the contract, on every backbone; exit code 1 if it does not."""
+    raise typer.Exit(examine.check_method(method, backbone, settings))
+
+
+@app.command()
+def params(
+    method: MethodNames = [],  # noqa: B006
+    backbone: BackboneNames = [],  # noqa: B006
+    scale: ScaleName = "paper",
+    form: Annotated[str, typer.Option("--format", help="`table`, `csv` or `json`.")] = "table",
+) -> None:
+    """Count the trainable parameters of methods on backbones, beside the published numbers."""
+    examine.count_parameters(method, backbone, scale, form)
+
+
 bench = typer.Typer(no_args_is_help=True, help="Measure what the harness itself costs.")
 app.add_typer(bench, name="bench")
 
@@ -234,39 +254,6 @@ def bench_trial(
 ) -> None:
     """Overhead of a trial outside its steps, per executor, and the CPU share of the driver."""
     driver.bench_trial(executor, workers=workers, scale=scale, trials=trials, stubs=stubs, as_json=as_json)
-
-
-def _method_rows() -> list[dict[str, object]]:
-    classes = {name: find_method(name).options_class for name in METHODS}
-    return [
-        {
-            "name": name,
-            "title": options.title,
-            "depth": "yes" if options.make({}).needs_depth else "no",
-            "presets (port)": ", ".join(f"{preset} ({port})" for preset, port in options.ports.items()),
-            "paper": options.paper,
-        }
-        for name, options in classes.items()
-    ]
-
-
-_LISTINGS: dict[str, Callable[[], list[dict[str, object]]]] = {
-    "tasks": lambda: [
-        {
-            "name": task.name,
-            "title": task.title,
-            "bands": ",".join(band.name for band in task.bands),
-            "classes": "; ".join(f"{len(s.classes)} ({s.kind})" for s in (task.embedded, task.files) if s),
-        }
-        for task in TASKS.values()
-    ],
-    "backbones": lambda: [
-        {"name": b.name, "title": b.title, "timm class": b.entry, "pretrained on": ",".join(x.name for x in b.bands)}
-        for b in BACKBONES.values()
-    ],
-    "methods": _method_rows,
-    "suites": lambda: [{"name": s.name, "seeds": s.seeds, "what": s.title} for s in SUITES.values()],
-}
 
 
 def run() -> None:

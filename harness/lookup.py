@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from harness.scales import SCALES, Scale
 from harness.trial import MethodRef, Trial
-from methods import METHODS, OPTIONS
+from methods import METHODS, OPTIONS, REFUSED
 from methods.options import Options, nearest
 
 T = TypeVar("T")
@@ -41,6 +41,8 @@ def find_method(name: str) -> MethodRef:
     Raises:
         ValueError: unknown name, missing file, or a class that is no method.
     """
+    if name in REFUSED:
+        raise ValueError(f"method {name} is not offered: {REFUSED[name]}")
     if ".py:" not in name:
         options = _attribute(find("method", name, OPTIONS))
         return MethodRef(name=name, target=METHODS[name], options_class=options)

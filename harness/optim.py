@@ -21,15 +21,16 @@ def build_optimizer(model: Segmentor, trial: Trial) -> torch.optim.AdamW:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        in_head = _in_head(name, model)
-        endings = _HEAD_EXEMPT if in_head else model.method.no_weight_decay
+        of_head = in_head(name, model)
+        endings = _HEAD_EXEMPT if of_head else model.method.no_weight_decay
         exempt = id(parameter) in norms or any(f".{name}".endswith(f".{ending}") for ending in endings)
-        lr = protocol.lr * (1.0 if in_head else trial.options.lr_scale)
+        lr = protocol.lr * (1.0 if of_head else trial.options.lr_scale)
         groups.setdefault((lr, 0.0 if exempt else protocol.weight_decay), []).append(parameter)
     return torch.optim.AdamW([{"params": p, "lr": lr, "weight_decay": wd} for (lr, wd), p in groups.items()])
 
 
-def _in_head(name: str, model: Segmentor) -> bool:
+def in_head(name: str, model: Segmentor) -> bool:
+    """Whether a parameter of that name counts as head: the head's own, and those that serve the method's `pyramid`."""
     return name.startswith(("head.", *(f"method.{part}." for part in model.method.pyramid_parts)))
 
 
@@ -46,11 +47,20 @@ def decay(step: int, steps: int, power: float, warmup: int) -> float:
 
 
 def count_parameters(model: Segmentor) -> dict[str, int]:
-    """Numbers by group: head (with the method's pyramid), adapter (all else that trains), frozen, depth encoder."""
-    sizes = {name: p.numel() for name, p in model.named_parameters()}
-    trains = {name for name, p in model.named_parameters() if p.requires_grad}
-    head = sum(size for name, size in sizes.items() if _in_head(name, model))
-    depth = sum(size for name, size in sizes.items() if name.startswith("depth_encoder."))
-    trainable = sum(sizes[name] for name in trains)
-    frozen = sum(sizes.values()) - trainable - depth
-    return {"head": head, "adapter": trainable - head, "frozen": frozen, "depth_encoder": depth}
+    """Numbers by group.
+
+    head: the head's and the method's `pyramid`; backbone: original encoder tensors that train; adapter: all else that
+    trains, wherever it lives; frozen; depth encoder.
+    """
+    counts = dict.fromkeys(("head", "backbone", "adapter", "frozen", "depth_encoder"), 0)
+    original = {id(p) for module in model.encoder.own_modules for p in module.parameters(recurse=False)}
+    for name, parameter in model.named_parameters():
+        group = "adapter"
+        if in_head(name, model):
+            group = "head"
+        elif not parameter.requires_grad:
+            group = "depth_encoder" if name.startswith("depth_encoder.") else "frozen"
+        elif id(parameter) in original:
+            group = "backbone"
+        counts[group] += parameter.numel()
+    return counts

@@ -31,7 +31,7 @@ class Request:
         scale: name of the scale.
         tasks: keep these tasks; empty for all.
         backbones: keep these backbones; empty for all.
-        methods: keep these methods; one the suite does not have takes part in it.
+        methods: keep these methods (`all` for every one); one the suite does not have takes part in it.
         seeds: number of seeds; 0 for the suite's own.
         settings: `method.option=value` and `protocol.field=value`.
         data_root: folder of real data sets, or None for embedded scenes.
@@ -160,7 +160,8 @@ class _Expansion:
         self.scale = find_scale(request.scale)
         self.tasks = {name: find("task", name, TASKS) for name in request.tasks or TASKS}
         self.backbones = {name: find("backbone", name, BACKBONES) for name in request.backbones or BACKBONES}
-        self.given_methods = _by_name([find_method(name) for name in request.methods])
+        given = [found for name in request.methods for found in _methods(name)]
+        self.given_methods = _by_name(given)
         self.methods = self.given_methods or {name: find_method(name) for name in METHODS}
         self.contenders = self.given_methods or {n: m for n, m in self.methods.items() if not m.options_class.control}
         if request.seeds < 0:
@@ -259,6 +260,14 @@ def _relevant(protocol: Protocol, options: Options) -> Protocol:
     void = [] if options.needs_depth else ["depth", "depth_noise"]
     void += [] if options.links_queries else ["queries"]
     return protocol.change({name: default[name] for name in void})
+
+
+def _methods(name: str) -> list[MethodRef]:
+    """The method of that name; for `all`, every one that a wildcard stands for."""
+    if name != "all":
+        return [find_method(name)]
+    every = [find_method(known) for known in METHODS]
+    return [method for method in every if not method.options_class.control]
 
 
 def _by_name(methods: Sequence[MethodRef]) -> dict[str, MethodRef]:

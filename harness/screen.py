@@ -22,10 +22,11 @@ from harness.status import Status
 
 if TYPE_CHECKING:  # what costs time to import, and only some commands need
     from harness.bench import DriverShare, Overhead
+    from harness.params import Count
     from harness.tables import ResultTable
 
-console = Console()
-errors = Console(stderr=True)
+console = Console(emoji=False)
+errors = Console(stderr=True, emoji=False)
 
 _WIDE = 150
 _ESSENTIAL = ("Method", "Source", "Target", "Δ frozen", "n")
@@ -157,6 +158,39 @@ def show_bench(overheads: Sequence[Overhead], shares: Sequence[DriverShare], *, 
 def _rounded(row: Mapping[str, object]) -> dict[str, object]:
     shown = {name: f"{value:.3f}" if isinstance(value, float) else value for name, value in row.items()}
     return shown | {"share": f"{100 * float(str(row['share'])):.2f} %"}
+
+
+def show_counts(counts: Sequence[Count]) -> None:
+    """Trainable parameters, in millions beside the published numbers."""
+    columns = ("method", "backbone", "adapter", "reachable", "head", "backbone trains", "published", "diff.")
+    table = Table(title="trainable parameters; published and difference in millions", title_justify="left", box=None)
+    for column in columns:
+        table.add_column(column, justify="left" if column in columns[:2] else "right", no_wrap=column != columns[5])
+    for count in counts:
+        table.add_row(
+            count.method,
+            count.backbone,
+            f"{count.adapter:,}",
+            f"{count.reachable:,}" if count.reachable != count.adapter else "",
+            f"{count.head:,}",
+            f"{count.backbone_trainable:,}" if count.backbone_trainable else "",
+            "" if count.published_m is None else f"{count.published_m:.2f}",
+            "" if count.difference_m is None else f"{count.difference_m:+.2f}",
+        )
+    console.print(table)
+
+
+def show_conformance(method: str, found: Mapping[str, Mapping[str, str]]) -> None:
+    """One row per check, one column per backbone, and what is wrong below."""
+    table = Table("check", *found, title=f"conformance of {escape(method)}", title_justify="left", box=None)
+    for check in next(iter(found.values())):
+        marks = ["[red]FAILED[/red]" if checks[check] else "[green]ok[/green]" for checks in found.values()]
+        table.add_row(check, *marks)
+    console.print(table)
+    for backbone, checks in found.items():
+        for check, wrong in checks.items():
+            if wrong:
+                console.print(f"[red]{check}[/red] on {backbone}: {escape(wrong)}", soft_wrap=True)
 
 
 def show_hint(what: str, command: str) -> None:

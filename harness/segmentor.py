@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,6 +69,7 @@ def encoder_spec(encoder: Encoder, crop: int, head: HeadSizes, linked: bool, dep
         depth_blocks=len(depth.blocks) if depth else 0,
         depth_width=depth.width if depth else 0,
         depth_grid=(depth_side, depth_side),
+        mlp_width=encoder.mlp_width,
     )
 
 
@@ -128,6 +129,8 @@ class Segmentor(nn.Module):
         """Normalised images [B, bands, H, W] -> four maps (x4, x2, x1, x0.5 of the token grid), auxiliary loss."""
         self._auxiliary = {}
         self._depth_BMD = self._depth_tokens(x_BCHW)
+        height, width = x_BCHW.shape[-2:]
+        self.method.grid = (height // self.encoder.patch_size, width // self.encoder.patch_size)
         features = self.encoder(x_BCHW)
         maps = [
             feature
@@ -160,6 +163,36 @@ class Segmentor(nn.Module):
                 "the scores are NaN or infinite in evaluation: lower the learning rate, or mend the method"
             )
         return scores[..., :height, :width].argmax(1)
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """What training made, by name: every trainable tensor and the buffers of method and head; no frozen weight."""
+        return {name: tensor.detach() for name, tensor in self._trained()}
+
+    @torch.no_grad()
+    def load_trained(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `trained_state` gave.
+
+        Raises:
+            ValueError: a name is missing or unknown, or a shape differs.
+        """
+        own = dict(self._trained())
+        wrong = sorted(own.keys() ^ state.keys())
+        if wrong:
+            raise ValueError(f"{wrong[0]} is {'missing' if wrong[0] in own else 'unknown'}: options or versions differ")
+        for name, tensor in own.items():
+            if tensor.shape != state[name].shape:
+                raise ValueError(f"{name} has shape {tuple(state[name].shape)} instead of {tuple(tensor.shape)}")
+            tensor.copy_(state[name])
+
+    def _trained(self) -> Iterator[tuple[str, Tensor]]:
+        frozen = {
+            id(module) for encoder in (self.encoder, self.depth_encoder) if encoder for module in encoder.own_modules
+        }
+        for prefix, module in self.named_modules():
+            for name, buffer in module.named_buffers(prefix, recurse=False):
+                if id(module) not in frozen and name.rpartition(".")[2] not in module._non_persistent_buffers_set:
+                    yield name, buffer
+        yield from ((name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad)
 
     def _queries(self) -> Queries | None:
         return self.method.queries() if self.head.linked else None

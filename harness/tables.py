@@ -200,7 +200,7 @@ def _values(row: _Row, baseline: _Row | None) -> dict[str, Any]:
         "method": labels["method"] + (f" ({extra})" if extra else ""),
         "port": labels["port"],
         "seeds": len(row.records),
-        "adapter_parameters": first.result["parameters"]["adapter"],
+        "adapter_parameters": sum(first.result["parameters"].get(group, 0) for group in ("adapter", "backbone")),
         "source_val_miou": _mean(row, "source_val", SOURCE_VAL),
         **{f"{domain}_miou": _mean(row, "source_val", domain) for domain in domains},
         "target_miou": target.mean,

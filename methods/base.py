@@ -38,6 +38,7 @@ class EncoderSpec:
         depth_blocks: blocks of the depth encoder, 0 without one.
         depth_width: its width.
         depth_grid: its token rows and columns.
+        mlp_width: inner width of a block's MLP; 0 means 4 D.
     """
 
     blocks: int
@@ -53,6 +54,7 @@ class EncoderSpec:
     depth_blocks: int = 0
     depth_width: int = 0
     depth_grid: tuple[int, int] = (0, 0)
+    mlp_width: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +70,19 @@ class Method(nn.Module):
 
     Class variables:
         identity_at_init: a fresh adapter leaves the encoder's output exactly unchanged.
-        may_be_unused: names (ends of parameter names) that may get no gradient in a step.
+        may_be_unused: names (ends of parameter names) that may get no gradient in a step; an instance may set its own.
         no_weight_decay: names (ends of parameter names) exempt from weight decay.
         pyramid_parts: attributes whose tensors serve `pyramid` and count as head.
         trains_backbone: only full fine-tuning sets it.
+
+    Attributes:
+        grid: token rows and columns of the images at hand. The harness sets it before the encoder runs, because the
+            number of tokens does not tell a wide image from a tall one; `on_grid` reads it.
     """
 
     Options: ClassVar[type[_options.Options]]
     identity_at_init: ClassVar[bool] = True
-    may_be_unused: ClassVar[tuple[str, ...]] = ()
+    may_be_unused: tuple[str, ...] = ()
     no_weight_decay: ClassVar[tuple[str, ...]] = ()
     pyramid_parts: ClassVar[tuple[str, ...]] = ()
     trains_backbone: ClassVar[bool] = False
@@ -85,6 +91,7 @@ class Method(nn.Module):
         """Build the trainable parts; random numbers come from torch's default generator."""
         super().__init__()
         self.spec = spec
+        self.grid = spec.grid
 
     def install(self, encoder: nn.Module) -> None:
         """Wrap or inject into the encoder's blocks, before training."""
@@ -118,6 +125,11 @@ class Method(nn.Module):
         """Trainable adapter parameters by the closed formula of the method's sheet."""
         return 0
 
+    @classmethod
+    def reachable_count(cls, spec: EncoderSpec, options: Any) -> int:
+        """Those of `expected_count` that training can reach; fewer where a method registers idle parameters."""
+        return cls.expected_count(spec, options)
+
     @final
     @property
     def refines(self) -> bool:
@@ -138,6 +150,7 @@ class Method(nn.Module):
         """
         if tokens.ndim == 4:
             x_BND, prefix = tokens.flatten(1, 2), None
+            self.grid = (tokens.shape[1], tokens.shape[2])
         else:
             prefix, x_BND = tokens.split([self.spec.prefix_tokens, tokens.shape[1] - self.spec.prefix_tokens], dim=1)
         refined = self.refine(x_BND, layer, depth_BMD)
@@ -150,6 +163,21 @@ class Method(nn.Module):
         y_BND = y_BND.to(tokens.dtype)
         out = y_BND.reshape(tokens.shape) if prefix is None else torch.cat([prefix, y_BND], dim=1)
         return out, aux
+
+    @final
+    def on_grid(self, x_BND: Tensor) -> Tensor:
+        """Patch tokens [B, N, D] as a map [B, H, W, D].
+
+        Raises:
+            ValueError: they do not fill the grid.
+        """
+        if x_BND.shape[1] != self.grid[0] * self.grid[1]:
+            raise ValueError(
+                f"{self.Options.name}: {x_BND.shape[1]} patch tokens do not fill a grid of "
+                f"{self.grid[0]} x {self.grid[1]}: set `method.grid` to the images' token rows and columns"
+            )
+        x_BHWD: Tensor = x_BND.unflatten(1, self.grid)
+        return x_BHWD
 
 
 def take(state_dict: Mapping[str, Tensor], names: Mapping[str, str], method: str) -> dict[str, Tensor]:

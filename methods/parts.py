@@ -1,9 +1,102 @@
-"""What several methods share: the link from adaptive tokens to the head's queries, and split query-key-value layers."""
+"""What several methods share: attention to adaptive tokens, their link to the queries, split query-key-value layers."""
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
+
+from methods.base import EncoderSpec
+
+Standardise = Literal["nothing", "logits", "weights"]
+
+
+def wide(x: Tensor) -> Tensor:
+    """At least fp32: transforms, softmaxes and variances lose too much in bf16, or do not exist there."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def uniform_tokens(spec: EncoderSpec, fan: float, *shape: int) -> nn.Parameter:
+    """Tokens from U(-v, v), v = sqrt(6 / (3 p^2 + fan)), the bound of REIN and of what followed it."""
+    bound = math.sqrt(6 / (3 * spec.patch_size**2 + fan))
+    return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
+
+
+def token_linears(width: int) -> tuple[nn.Linear, nn.Linear]:
+    """REIN's two layers D -> D, token to feature and output, with Kaiming-uniform weights (a = sqrt 5)."""
+    pair = nn.Linear(width, width), nn.Linear(width, width)
+    for linear in pair:
+        nn.init.kaiming_uniform_(linear.weight, a=math.sqrt(5))
+    return pair
+
+
+def token_update(
+    query_BND: Tensor, tokens_TD: Tensor, value: nn.Module, standardise: Standardise = "nothing", sink: bool = True
+) -> Tensor:
+    """What each patch takes from the tokens: u = softmax(q T^T / sqrt(D)) value(T) [B, N, D] (REIN Eq. 2-5).
+
+    Args:
+        query_BND: the patches' side of the similarity.
+        tokens_TD: the tokens of one layer.
+        value: the shared layer D -> D that turns tokens into features.
+        standardise: give the T logits, or the T softmax weights, of each patch zero mean and unit variance.
+        sink: leave token 0 out of the sum after the softmax, so that a patch may take less than a full mean.
+    """
+    # at least fp32: bf16 weights of some hundred tokens would not add up to 1
+    logits_BNT = wide(query_BND @ tokens_TD.T)
+    if standardise == "logits":
+        logits_BNT = _standardised(logits_BNT, 1e-5)
+    weights_BNT = (logits_BNT / math.sqrt(tokens_TD.shape[-1])).softmax(-1)
+    if standardise == "weights":
+        # near-uniform weights of 300 tokens have a variance of 1e-9: a usual epsilon would switch them off
+        weights_BNT = _standardised(weights_BNT, 1e-12)
+    if sink:
+        weights_BNT, tokens_TD = weights_BNT[..., 1:], tokens_TD[1:]
+    value_TD: Tensor = value(tokens_TD)
+    return weights_BNT.to(value_TD.dtype) @ value_TD
+
+
+def _standardised(x_BNT: Tensor, eps: float) -> Tensor:
+    centred_BNT = x_BNT - x_BNT.mean(-1, keepdim=True)
+    return centred_BNT * (centred_BNT.square().mean(-1, keepdim=True) + eps).rsqrt()
+
+
+class TokenModule(nn.Module):
+    """Low-rank tokens of all layers and REIN's two shared linear layers, for methods that hold more than one set."""
+
+    def __init__(self, spec: EncoderSpec, tokens: int, rank: int) -> None:
+        """Initialised as REIN.
+
+        Args:
+            spec: the encoder.
+            tokens: number of tokens T of a layer.
+            rank: inner width of the tokens.
+        """
+        super().__init__()
+        fan = math.sqrt(spec.width * rank)
+        self.tokens_a = uniform_tokens(spec, fan, spec.blocks, tokens, rank)
+        self.tokens_b = uniform_tokens(spec, fan, spec.blocks, rank, spec.width)
+        self.token_to_feature, self.output = token_linears(spec.width)
+
+    def bank(self) -> Tensor:
+        """Tokens of all layers [L, T, D]."""
+        return self.tokens_a @ self.tokens_b
+
+    def forward(self, x_BND: Tensor, layer: int, standardise: Standardise = "nothing", sink: bool = True) -> Tensor:
+        """W2 (u + x), u the update of `token_update` by the tokens of `layer`; neither scaled nor added to x."""
+        # spectra stay in fp32, also between modules in bf16
+        x_BND = x_BND.to(self.tokens_a.dtype)
+        tokens_TD = self.tokens_a[layer] @ self.tokens_b[layer]
+        update_BND = token_update(x_BND, tokens_TD, self.token_to_feature, standardise, sink)
+        delta_BND: Tensor = self.output(update_BND + x_BND)
+        return delta_BND
+
+    @staticmethod
+    def count(spec: EncoderSpec, tokens: int, rank: int) -> int:
+        """Number of parameters: L r (T + D) + 2 (D + 1) D."""
+        return spec.blocks * rank * (tokens + spec.width) + 2 * (spec.width + 1) * spec.width
 
 
 class QueryLink(nn.Module):

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from methods.base import EncoderSpec, Method, Queries, load_exactly, take
 from methods.options import ReinOptions
-from methods.parts import QueryLink
+from methods.parts import QueryLink, token_linears, token_update, uniform_tokens
 
 
 class Rein(Method):
     """Token-to-feature attention with one output layer shared by all blocks."""
 
-    Options = ReinOptions
+    Options: ClassVar[type[ReinOptions]] = ReinOptions
     identity_at_init = False
     no_weight_decay = ("tokens_a", "tokens_b", "tokens", "scale")
 
@@ -28,17 +28,13 @@ class Rein(Method):
         """As many tokens as the head has queries; U(-v, v) with v = sqrt(6 / (3 p^2 + sqrt(D r))) (full rank: + D)."""
         super().__init__(spec, options)
         self.options = options
-        fan = math.sqrt(spec.width * options.rank) if options.rank else spec.width
-        bound = math.sqrt(6 / (3 * spec.patch_size**2 + fan))
         if options.rank:
-            self.tokens_a = _uniform(bound, spec.blocks, spec.queries, options.rank)
-            self.tokens_b = _uniform(bound, spec.blocks, options.rank, spec.width)
+            fan = math.sqrt(spec.width * options.rank)
+            self.tokens_a = uniform_tokens(spec, fan, spec.blocks, spec.queries, options.rank)
+            self.tokens_b = uniform_tokens(spec, fan, spec.blocks, options.rank, spec.width)
         else:
-            self.tokens = _uniform(bound, spec.blocks, spec.queries, spec.width)
-        self.token_to_feature = nn.Linear(spec.width, spec.width)
-        self.output = nn.Linear(spec.width, spec.width)
-        nn.init.kaiming_uniform_(self.token_to_feature.weight, a=math.sqrt(5))
-        nn.init.kaiming_uniform_(self.output.weight, a=math.sqrt(5))
+            self.tokens = uniform_tokens(spec, spec.width, spec.blocks, spec.queries, spec.width)
+        self.token_to_feature, self.output = token_linears(spec.width)
         if options.zero_init:
             nn.init.zeros_(self.output.weight)
             nn.init.zeros_(self.output.bias)
@@ -51,13 +47,13 @@ class Rein(Method):
         return self.tokens_a @ self.tokens_b if self.options.rank else self.tokens
 
     def refine(self, x_BND: Tensor, layer: int, depth_BMD: Tensor | None = None) -> Tensor:
-        """f' = f + s W2 (S[:, 1:] (T[1:] W1) + f), S = softmax(f T^T / sqrt(D)); token 0 is a sink (REIN Eq. 2-6)."""
+        """One step of REIN in which the patch tokens ask for themselves."""
+        return self.step(x_BND, layer, query_BND=x_BND)
+
+    def step(self, x_BND: Tensor, layer: int, query_BND: Tensor) -> Tensor:
+        """f' = f + s W2 (S[:, 1:] (T[1:] W1) + f), S = softmax(q T^T / sqrt(D)); token 0 is a sink (REIN Eq. 2-6)."""
         tokens_TD = self.tokens_a[layer] @ self.tokens_b[layer] if self.options.rank else self.tokens[layer]
-        logits_BNT = x_BND @ tokens_TD.T / math.sqrt(self.spec.width)
-        # softmax in at least fp32: bf16 weights of some hundred tokens would not add up to 1
-        attention_BNT = logits_BNT.softmax(-1, dtype=torch.promote_types(logits_BNT.dtype, torch.float32))
-        value_TD = self.token_to_feature(tokens_TD[1:])
-        update_BND = attention_BNT[..., 1:].to(value_TD.dtype) @ value_TD
+        update_BND = token_update(query_BND, tokens_TD, self.token_to_feature)
         delta_BND: Tensor = self.output(update_BND + x_BND)
         return x_BND + (delta_BND if self.options.zero_init else self.scale * delta_BND)
 
@@ -80,8 +76,8 @@ class Rein(Method):
             **{f"{t}.{p}": f"{o}.{p}" for t, o in _LINEARS.items() for p in ("weight", "bias")},
             **{f"{n}.{p}": f"link.{n}.{p}" if spec.linked else "" for n in _LINKS for p in ("weight", "bias")},
         }
-        method = cls(spec, ReinOptions.make(options))
-        load_exactly(method, take(state_dict, names, "REIN"), "REIN")
+        method = cls(spec, cls.Options.make(options))
+        load_exactly(method, take(state_dict, names, cls.Options.title), cls.Options.title)
         return method
 
     @classmethod
@@ -95,7 +91,3 @@ class Rein(Method):
 
 _LINEARS = {"mlp_token2feat": "token_to_feature", "mlp_delta_f": "output"}
 _LINKS = ("transform", "merge")
-
-
-def _uniform(bound: float, *shape: int) -> nn.Parameter:
-    return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))

@@ -38,12 +38,19 @@ BANDS: tuple[Band, ...] = FBP_CS.bands
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "frozen": ("frozen", {}),
     "lora": ("lora", {}),
+    "adaptformer": ("adaptformer", {}),
+    "vpt": ("vpt", {}),
+    "full": ("full", {}),
     "rein": ("rein", {}),
+    "set": ("set", {}),
+    "fada": ("fada", {}),
+    "depthforge": ("depthforge", {}),
+    "earth_adapter": ("earth_adapter", {}),
     "spectralmoe-paper": ("spectralmoe", {"preset": "paper"}),
     "spectralmoe-released": ("spectralmoe", {"preset": "released"}),
     "depth_add": ("depth_add", {}),
 }
-"""Every built-in method, with both presets of SpectralMoE."""
+"""Every built-in method, with both presets of SpectralMoE; the tuners of `peft` have tests of their own."""
 
 
 def open_layer_scale(model: nn.Module) -> None:

@@ -163,11 +163,14 @@ def test_counts_by_group(case: str, linked: bool) -> None:
     counts = count_parameters(model)
     options = type(model.method).Options.make(CASES[case][1])
     backbone = sum(p.numel() for p in build("frozen").encoder.parameters())
+    thawed = sum(p.numel() for p in model.encoder.parameters() if p.requires_grad) if case == "full" else 0
+    assert (thawed > 0.9 * backbone) == (case == "full")
     depth = sum(p.numel() for p in model.depth_encoder.parameters()) if model.depth_encoder else 0
     assert counts == {
         "head": sum(p.numel() for p in model.head.parameters()),
         "adapter": type(model.method).expected_count(model.method.spec, options),
-        "frozen": backbone,
+        "backbone": thawed,
+        "frozen": backbone - thawed,
         "depth_encoder": depth,
     }
     assert (depth > 0) == options.needs_depth

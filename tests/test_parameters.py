@@ -33,6 +33,7 @@ SAM_H = EncoderSpec(
     depth_blocks=24,
     depth_width=1024,
     depth_grid=(32, 32),
+    mlp_width=5120,
 )
 
 

@@ -51,12 +51,13 @@ def test_random_encoder_as_the_control_builds_it_has_working_blocks() -> None:
 
 
 def test_every_method_takes_part_and_those_that_declare_it_are_identities() -> None:
-    assert {name for name, _ in CASES.values()} == set(METHODS)
-    declared = {name for name in METHODS if load_class(METHODS[name]).identity_at_init}
-    assert declared == {"frozen", *(name for name, options in IDENTITIES if not options)}
+    ours = {name for name in METHODS if not name.startswith("peft:")}
+    assert {name for name, _ in CASES.values()} == ours
+    declared = {name for name in ours if load_class(METHODS[name]).identity_at_init}
+    assert declared == {"frozen", "full", *(name for name, options in IDENTITIES if not options)}
 
 
-IDENTITIES = [("lora", {}), ("depth_add", {}), ("rein", {"zero_init": True})]
+IDENTITIES = [("lora", {}), ("adaptformer", {}), ("depth_add", {}), ("rein", {"zero_init": True})]
 IDENTITIES += [("lora", {"target": "qkv_fused"}), ("lora", {"target": "qkvo"})]
 
 
@@ -73,7 +74,8 @@ def test_identity_at_init(method: str, options: dict[str, Any], count: int, heig
 def test_a_randomised_adapter_changes_the_features_clearly(case: str, linked: bool) -> None:
     model = randomise(build_case(case, linked=linked))
     for ours, frozen in zip(features(model, images()), features(build("frozen"), images()), strict=True):
-        assert relative(frozen, ours) > 0.05
+        # prompts only add keys to attention, which does little in random blocks
+        assert relative(frozen, ours) > (0.005 if case == "vpt" else 0.05)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -148,6 +150,7 @@ def test_adapt_keeps_the_grid_layout(case: str) -> None:
     method = randomise(build_case(case, encoder=small_sam())).eval().method
     assert method.spec.prefix_tokens == 0
     tokens, depth = torch.randn(2, 3, 5, 96), torch.randn(2, 15, 96)
+    method.grid = (3, 5)
     with torch.no_grad():
         flat, _ = method.adapt(tokens.flatten(1, 2), 1, depth)
         grid, _ = method.adapt(tokens, 1, depth)

@@ -1,0 +1,83 @@
+"""Examining methods without training them: conformance to the contract, and parameter counts."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from harness import screen
+from harness.lookup import find, find_method, find_scale
+from harness.plan import Request, make_plan
+from harness.progress import counting
+from harness.zoo import BACKBONES
+from methods import METHODS
+
+if TYPE_CHECKING:  # imports torch
+    from harness.params import Count
+
+
+def check_method(method: str, backbones: Sequence[str], settings: Sequence[str]) -> int:
+    """Run the conformance suite on a method and show what it found.
+
+    Returns:
+        The exit code: 0 if the method keeps to the contract, else 1.
+
+    Raises:
+        ValueError: an unknown name, option or value.
+    """
+    request = Request(suite="all", scale="test", methods=(method,), backbones=backbones, seeds=1, settings=settings)
+    trials = {planned.trial.backbone.name: planned.trial for planned in make_plan(request, None).trials}
+    from harness.conformance import CHECKS, examine
+
+    with counting("checking", len(CHECKS) * len(trials)) as advance:
+        found = {backbone: examine(trial, advance) for backbone, trial in trials.items()}
+    screen.show_conformance(method, found)
+    return int(any(wrong for checks in found.values() for wrong in checks.values()))
+
+
+def count_parameters(methods: Sequence[str], backbones: Sequence[str], scale: str, form: str) -> None:
+    """Count the trainable parameters of methods on backbones and print them.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    write = find("format", form, _FORMATS)
+    refs = [find_method(name) for name in methods or METHODS]
+    specs = [find("backbone", name, BACKBONES) for name in backbones or BACKBONES]
+    chosen = find_scale(scale)
+    from harness.params import count
+
+    counts = []
+    with counting("counting", len(refs) * len(specs)) as advance:
+        for ref in refs:
+            for spec in specs:
+                counts.append(count(ref, ref.options_class.make({}), spec, chosen))
+                advance()
+    write(counts)
+
+
+def _as_json(counts: Sequence[Count]) -> None:
+    json.dump([_row(count) for count in counts], sys.stdout, indent=1)
+    sys.stdout.write("\n")
+
+
+def _as_csv(counts: Sequence[Count]) -> None:
+    rows = [_row(count) for count in counts]
+    writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def _row(count: Count) -> dict[str, object]:
+    return {**asdict(count), "difference_m": count.difference_m}
+
+
+_FORMATS: dict[str, Callable[[Sequence[Count]], None]] = {
+    "table": screen.show_counts,
+    "csv": _as_csv,
+    "json": _as_json,
+}

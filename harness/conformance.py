@@ -5,18 +5,19 @@ Each check builds the method on a backbone, does one thing, and says what is wro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.tasks import IGNORE
-from harness.backbones import build_encoder
-from harness.lookup import load_class
-from harness.optim import build_optimizer, in_head
-from harness.params import count
-from harness.scales import SCALES
+from harness.backbones import Encoder
+from harness.lookup import find_method, load_class
+from harness.optim import build_optimizer
+from harness.params import Count, adapter_parameters, count, frozen_parameters, unregistered
+from harness.scales import SCALES, Scale
 from harness.segmentor import Losses, Segmentor, build_segmentor
 from harness.trial import Trial
 from methods.base import Method
@@ -26,6 +27,8 @@ SAME = 1e-4
 """Relative difference up to which outputs are the same: another batch size rounds differently."""
 CHANGED = 1e-4
 """Relative difference from which an output has changed."""
+NOT_RUN = "not shown, because the method does not run"
+"""What is said of a check that ends in the error of the first one."""
 IDENTITY = 1e-5
 """Relative difference up to which a fresh adapter is an identity: some tuners start from orthogonal factors."""
 
@@ -56,20 +59,14 @@ class Specimen:
                 parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.3)
         return model
 
-    def bare(self) -> list[Tensor]:
-        """The maps of the backbone without the method."""
-        trial = self.trial
-        torch.manual_seed(0)
-        encoder = build_encoder(
-            trial.backbone,
-            trial.scale.build,
-            trial.task.bands,
-            trial.protocol.band_expansion,
-            trial.protocol.encoder_init,
-        )
-        with torch.no_grad():
-            found: list[Tensor] = encoder(self.images_BCHW)
-        return found
+    def bare(self) -> Encoder:
+        """The backbone without the method."""
+        frozen = find_method("frozen")
+        return build_segmentor(replace(self.trial, seed=0, method=frozen, options=frozen.options_class())).encoder
+
+    def count(self, scale: Scale) -> Count:
+        """The parameters by group."""
+        return count(self.trial.method, self.trial.options, self.trial.backbone, scale)
 
     def step(self, model: Segmentor) -> Losses:
         """One training step up to the gradients, as trials make it."""
@@ -79,32 +76,41 @@ class Specimen:
         losses.total.backward()
         return losses
 
-    def update(self, model: Segmentor) -> None:
-        """One whole training step."""
+    def update(self, model: Segmentor) -> Losses:
+        """Two whole training steps; the losses of the second."""
         optimizer = build_optimizer(model, self.trial)
-        self.step(model)
-        optimizer.step()
-        model.method.after_step(1)
-        optimizer.zero_grad()
-
-
-def adapter_parameters(model: Segmentor) -> Iterator[tuple[str, nn.Parameter]]:
-    """Trainable tensors outside the head."""
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad and not in_head(name, model):
-            yield name, parameter
+        for step in (1, 2):
+            optimizer.zero_grad()
+            losses = self.step(model)
+            optimizer.step()
+            model.method.after_step(step)
+        return losses
 
 
 @torch.no_grad()
 def maps(model: Segmentor, images_BCHW: Tensor) -> list[Tensor]:
-    """The encoder's maps with the method at work, in evaluation mode."""
+    """The maps that the head gets, in evaluation mode."""
     found, _ = model.eval()(images_BCHW)
+    if not all(torch.isfinite(m).all() for m in found):
+        raise ValueError("features are NaN or infinite in evaluation")
     return list(found)
 
 
-def difference(some: list[Tensor], others: list[Tensor]) -> float:
-    """Largest norm of a difference, relative to the norm of the first."""
-    return max(float((a - b).norm() / a.norm().clamp_min(1e-12)) for a, b in zip(some, others, strict=True))
+@torch.no_grad()
+def all_maps(model: Segmentor, images_BCHW: Tensor) -> list[Tensor]:
+    """The maps that the head gets, and what leaves every block."""
+    return [*maps(model, images_BCHW), *model.encoder(images_BCHW, every_block=True)]
+
+
+def difference(some: list[Tensor], others: list[Tensor], pick: Callable[[Iterable[float]], float] = max) -> float:
+    """The largest norm of the differences of pairs, relative to the norm of the first; `min` picks the smallest."""
+    return pick(float((a - b).norm() / a.norm().clamp_min(1e-12)) for a, b in zip(some, others, strict=True))
+
+
+def runs(specimen: Specimen) -> str:
+    """A model is built and takes a batch."""
+    maps(specimen.build(), specimen.images_BCHW)
+    return ""
 
 
 def identity(specimen: Specimen) -> str:
@@ -115,15 +121,19 @@ def identity(specimen: Specimen) -> str:
     with torch.no_grad():
         # the maps before the pyramid: without prefix tokens and final norm, on the token grid
         model._depth_BMD = model._depth_tokens(specimen.images_BCHW)
-        found = model.encoder(specimen.images_BCHW)
-    moved = difference(specimen.bare(), found)
-    return f"identity_at_init is declared, but fresh features differ by {moved:.1e}" if moved > IDENTITY else ""
+        moved = difference(specimen.bare()(specimen.images_BCHW), model.encoder(specimen.images_BCHW))
+    if moved > IDENTITY:
+        return f"a fresh adapter changes the features by {moved:.1e}: start it at zero, or set identity_at_init = False"
+    return ""
 
 
 def acts(specimen: Specimen) -> str:
-    """A shaken adapter changes the encoder's output."""
+    """A shaken adapter changes the features, or the queries where it is made of nothing else."""
     fresh, shaken = specimen.build(), specimen.shaken()
-    if not list(adapter_parameters(fresh)):
+    names = [name for name, _ in adapter_parameters(fresh)]
+    before, after = fresh.method.queries(), shaken.method.queries()
+    in_blocks = fresh.method.refines or any(name.startswith("encoder.") for name in names)
+    if not names or (not in_blocks and before and after and not torch.equal(before.position_QC, after.position_QC)):
         return ""
     moved = difference(maps(fresh, specimen.images_BCHW), maps(shaken, specimen.images_BCHW))
     return f"inert: random adapter weights change the features by {moved:.1e} only" if moved < CHANGED else ""
@@ -132,41 +142,52 @@ def acts(specimen: Specimen) -> str:
 def reads_input(specimen: Specimen) -> str:
     """Features follow the image, and the depth cue where the method asks for it."""
     model = specimen.shaken()
-    found = maps(model, specimen.images_BCHW)
-    others = difference(found, maps(model, specimen.images_BCHW.flip(0)))
+    found = all_maps(model, specimen.images_BCHW)
+    others = difference(found, all_maps(model, specimen.images_BCHW.flip(0)), min)
     if others < CHANGED:
         return f"features of different images differ by {others:.1e} only: the input is ignored"
     if model.depth is not None:
         model.depth = replace(model.depth, shuffled=not model.depth.shuffled)
-        moved = difference(found, maps(model, specimen.images_BCHW))
+        moved = difference(found, all_maps(model, specimen.images_BCHW))
         if moved < CHANGED * 1e-2:
             return f"another image's depth changes the features by {moved:.1e} only: the depth cue is ignored"
     return ""
 
 
 def keeps_backbone(specimen: Specimen) -> str:
-    """Frozen weights stay frozen, through a whole step."""
+    """Frozen weights stay frozen and as they are, from the start and through whole steps."""
+    if specimen.count(specimen.trial.scale).backbone_trainable and not specimen.cls.trains_backbone:
+        return "the backbone trains, which is not declared by trains_backbone"
     model = specimen.build()
-    frozen = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
+    original = dict(specimen.bare().named_parameters(prefix="encoder"))
+    frozen = {name: p.detach().clone() for name, p in frozen_parameters(model)}
+    for name, now in frozen.items():
+        # wrappers rename what they wrap
+        before = original.get(name.replace(".base_layer.", "."), now)
+        if before.shape == now.shape and not torch.equal(before, now):
+            return f"install changes the values of frozen {name}"
     specimen.update(model)
-    now = dict(model.named_parameters())
-    thawed = [name for name in frozen if now[name].requires_grad]
-    if thawed:
-        return f"{thawed[0]} trains after a step, which is not declared by trains_backbone"
-    changed = [name for name, before in frozen.items() if not torch.equal(before, now[name])]
-    return f"frozen {changed[0]} has changed after a step" if changed else ""
+    after = dict(frozen_parameters(model))
+    for name, before in frozen.items():
+        if name not in after:
+            return f"{name} is frozen at first and trains later, which is not declared by trains_backbone"
+        if not torch.equal(before, after[name]):
+            return f"frozen {name} has other values after training"
+    return ""
 
 
 def gradients(specimen: Specimen) -> str:
     """Every trainable tensor gets a gradient, but for those declared; no frozen one does."""
     model = specimen.build()
+    frozen = list(frozen_parameters(model))
     specimen.step(model)
+    leaked = [name for name, parameter in frozen if parameter.grad is not None]
+    if leaked:
+        return f"frozen {leaked[0]} got a gradient"
+    declared = tuple(f".{ending}" for ending in model.method.may_be_unused)
     for name, parameter in model.named_parameters():
-        if parameter.grad is not None and not parameter.requires_grad:
-            return f"frozen {name} got a gradient"
-    declared = model.method.may_be_unused
-    for name, parameter in adapter_parameters(model):
-        if parameter.grad is None and not name.endswith(tuple(declared)):
+        ours = parameter.requires_grad and not name.startswith("head.")
+        if ours and parameter.grad is None and not f".{name}".endswith(declared):
             return f"{name} gets no gradient: use it, or declare it in may_be_unused"
     return ""
 
@@ -175,38 +196,43 @@ def samples_apart(specimen: Specimen) -> str:
     """The output of a sample depends on no other one, nor on its place in the batch."""
     model = specimen.shaken()
     together = maps(model, specimen.images_BCHW)
-    for i in range(BATCH):
-        moved = difference([m[i : i + 1] for m in together], maps(model, specimen.images_BCHW[i : i + 1]))
-        if moved > SAME:
-            return f"sample {i} alone differs from itself in a batch by {moved:.1e}: samples are mixed"
     order = torch.arange(BATCH).roll(1)
     moved = difference([m[order] for m in together], maps(model, specimen.images_BCHW[order]))
-    return f"another order of the batch changes outputs by {moved:.1e}" if moved > SAME else ""
+    if moved > SAME:
+        return f"another order of the batch changes a sample's features by {moved:.1e}"
+    alone = [torch.cat(of) for of in zip(*(maps(model, x[None]) for x in specimen.images_BCHW), strict=True)]
+    moved = difference(together, alone)
+    if moved > SAME:
+        return f"features of a sample alone and in a batch differ by {moved:.1e}: samples are mixed"
+    images = specimen.images_BCHW.clone().requires_grad_()
+    # by gradients, because dropout would hide it
+    torch.stack([m[0].pow(3).mean() for m in model.train()(images)[0]]).sum().backward()
+    mixed = images.grad is not None and bool(images.grad[1:].any())
+    return "in training, features of a sample depend on others of its batch: samples are mixed" if mixed else ""
 
 
 def saves(specimen: Specimen) -> str:
-    """Saved weights, loaded into a model from another seed, give the same output."""
+    """What training made, saved and loaded into a model from another seed, gives the same output."""
     model, other = specimen.shaken(), specimen.shaken(seed=1)
-    try:
-        other.load_trained(model.trained_state())
-    except ValueError as error:
-        return f"its saved weights do not load: {error}"
-    moved = difference(maps(model, specimen.images_BCHW), maps(other, specimen.images_BCHW))
+    stray = unregistered(model, specimen.update(model).total)
+    if stray:
+        return f"a tensor of shape {stray[0]} gets gradients, but is not registered: it is neither trained nor saved"
+    other.load_trained(model.trained_state())
     linked, again = model.method.queries(), other.method.queries()
     if linked and again and not torch.equal(linked.position_QC, again.position_QC):
         return "linked queries are lost in saving and loading"
-    return f"saving and loading changes the features by {moved:.1e}: a weight is not registered" if moved > SAME else ""
+    moved = difference(maps(model, specimen.images_BCHW), maps(other, specimen.images_BCHW))
+    if moved > SAME:
+        return f"saving and loading changes the features by {moved:.1e}: make every tensor a parameter or a buffer"
+    return ""
 
 
 def counts(specimen: Specimen) -> str:
     """The number of adapter parameters is the declared one, here and at the paper's sizes."""
-    trial = specimen.trial
-    for scale in (trial.scale, SCALES["paper"]):
-        found = count(trial.method, trial.options, trial.backbone, scale)
-        if found.adapter != found.declared:
+    for scale in (specimen.trial.scale, SCALES["paper"]):
+        found = specimen.count(scale)
+        if found.declared is not None and found.adapter != found.declared:
             return f"{found.adapter:,} adapter parameters at scale {scale.name}, {found.declared:,} by expected_count"
-        if found.backbone_trainable and not specimen.cls.trains_backbone:
-            return "the backbone trains, which is not declared by trains_backbone"
     return ""
 
 
@@ -222,19 +248,23 @@ def bf16(specimen: Specimen) -> str:
 
 
 def repeats(specimen: Specimen) -> str:
-    """The same seed gives the same model and the same step, bit for bit."""
+    """The same seed gives the same model, the same steps and the same output, bit for bit."""
     first, second = specimen.build(), specimen.build()
-    for when in ("at the start", "after a step"):
+    for when in ("at the start", "after training"):
         pairs = zip(first.trained_state().items(), second.trained_state().values(), strict=True)
         differing = [name for (name, a), b in pairs if not torch.equal(a, b)]
         if differing:
             return f"{differing[0]} differs {when} between two models from one seed: random numbers of its own"
+        outputs = [maps(model, specimen.images_BCHW) for model in (first, first, second)]
+        if any(difference(outputs[0], others) for others in outputs[1:]):
+            return f"the output for the same images differs {when}: random numbers in evaluation, or of its own"
         specimen.update(first)
         specimen.update(second)
     return ""
 
 
 CHECKS: dict[str, Callable[[Specimen], str]] = {
+    "runs": runs,
     "identity at start": identity,
     "acts": acts,
     "reads its input": reads_input,
@@ -249,22 +279,22 @@ CHECKS: dict[str, Callable[[Specimen], str]] = {
 
 
 def examine(trial: Trial, on_check: Callable[[], None]) -> dict[str, str]:
-    """Run all checks on a trial's method and backbone.
-
-    Args:
-        trial: names them, with options and protocol.
-        on_check: called after each check, for a progress bar.
-
-    Returns:
-        What is wrong, by check; empty where all is well.
-    """
+    """What is wrong with a trial's method on its backbone, by check; `on_check` is called after each."""
     torch.set_num_threads(1)
     specimen = Specimen(trial)
     found = {}
     for name, check in CHECKS.items():
         try:
             found[name] = check(specimen)
-        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-            found[name] = f"{type(error).__name__}: {error}"
+        except Exception as error:  # a method may raise anything, and the other checks go on
+            found[name] = told(error, trial)
+        if name != "runs" and found[name] and found[name] == found["runs"]:
+            found[name] = NOT_RUN
         on_check()
     return found
+
+
+def told(error: Exception, trial: Trial) -> str:
+    """An error in words, with the line of the method's file that led to it."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if trial.method.target.startswith(f.filename)]
+    return f"{type(error).__name__}: {error}" + (f" (line {lines[-1]} of the method's file)" if lines else "")

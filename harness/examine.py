@@ -13,6 +13,7 @@ from harness import screen
 from harness.lookup import find, find_method, find_scale
 from harness.plan import Request, make_plan
 from harness.progress import counting
+from harness.trial import Trial
 from harness.zoo import BACKBONES
 from methods import METHODS
 
@@ -30,13 +31,18 @@ def check_method(method: str, backbones: Sequence[str], settings: Sequence[str])
         ValueError: an unknown name, option or value.
     """
     request = Request(suite="all", scale="test", methods=(method,), backbones=backbones, seeds=1, settings=settings)
-    trials = {planned.trial.backbone.name: planned.trial for planned in make_plan(request, None).trials}
+    trials = {_column(planned.trial): planned.trial for planned in make_plan(request, None).trials}
     from harness.conformance import CHECKS, examine
 
     with counting("checking", len(CHECKS) * len(trials)) as advance:
         found = {backbone: examine(trial, advance) for backbone, trial in trials.items()}
     screen.show_conformance(method, found)
     return int(any(wrong for checks in found.values() for wrong in checks.values()))
+
+
+def _column(trial: Trial) -> str:
+    preset = trial.options.preset
+    return trial.backbone.name + (f" (preset={preset})" if preset != type(trial.options).preset else "")
 
 
 def count_parameters(methods: Sequence[str], backbones: Sequence[str], scale: str, form: str) -> None:

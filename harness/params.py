@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
 
 from benchmarks.tasks import FBP_CS
 from harness.backbones import build_encoder
 from harness.head import Mask2FormerHead
 from harness.lookup import load_class
-from harness.optim import count_parameters
+from harness.optim import count_parameters, in_head
 from harness.scales import Scale
 from harness.segmentor import DepthInput, Segmentor, encoder_spec
 from harness.trial import MethodRef
@@ -30,7 +31,7 @@ class Count:
         adapter: what the method adds.
         head: decoder, with the method's part of it.
         backbone_trainable: the backbone's own tensors that train.
-        declared: the adapter by the closed formula of the method.
+        declared: the adapter by the closed formula of the method, or None where it gives none.
         reachable: those of the adapter that an output can depend on.
         published_m: as printed in papers, or None.
     """
@@ -40,7 +41,7 @@ class Count:
     adapter: int
     head: int
     backbone_trainable: int
-    declared: int
+    declared: int | None
     reachable: int
     published_m: float | None
 
@@ -55,14 +56,15 @@ def count(method: MethodRef, options: Options, backbone: BackboneSpec, scale: Sc
     model = meta_segmentor(method, options, backbone, scale)
     groups = count_parameters(model)
     cls, spec = type(model.method), model.method.spec
+    declares = any("expected_count" in vars(base) for base in cls.__mro__ if base is not Method)
     return Count(
         method=method.name,
         backbone=backbone.name,
         adapter=groups["adapter"],
         head=groups["head"],
         backbone_trainable=groups["backbone"],
-        declared=cls.expected_count(spec, options),
-        reachable=cls.reachable_count(spec, options),
+        declared=cls.expected_count(spec, options) if declares else None,
+        reachable=cls.reachable_count(spec, options) if declares else groups["adapter"],
         published_m=options.published_m.get(backbone.name) if scale.build == "paper" else None,
     )
 
@@ -82,8 +84,31 @@ def meta_segmentor(method: MethodRef, options: Options, backbone: BackboneSpec, 
         return Segmentor(encoder, depth, made, head, FBP_CS.bands)
 
 
-def count_all(methods: Sequence[MethodRef], backbones: Sequence[BackboneSpec], scale: Scale) -> list[Count]:
-    """Every method, in each of its presets' default form, on every backbone."""
-    return [
-        count(method, method.options_class.make({}), backbone, scale) for method in methods for backbone in backbones
-    ]
+def adapter_parameters(model: Segmentor) -> Iterator[tuple[str, nn.Parameter]]:
+    """Trainable tensors outside the head, by name."""
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and not in_head(name, model):
+            yield name, parameter
+
+
+def frozen_parameters(model: Segmentor) -> Iterator[tuple[str, nn.Parameter]]:
+    """Tensors that do not train, by name."""
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            yield name, parameter
+
+
+def unregistered(model: nn.Module, loss: Tensor) -> list[tuple[int, ...]]:
+    """Shapes of the tensors that a loss sends gradients to and that are no parameters of the model."""
+    known = {id(p) for p in model.parameters()}
+    nodes, seen, found = [loss.grad_fn], set[object](), []
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        nodes += [following for following, _ in node.next_functions]
+        leaf = getattr(node, "variable", None)
+        if leaf is not None and id(leaf) not in known:
+            found.append(tuple(leaf.shape))
+    return found

@@ -71,6 +71,7 @@ class Screen:
         if trial.key not in self.bars:
             self.note = ""
             self.bars[trial.key] = self.progress.add_task(escape(str(trial)), total=None, note="building")
+            self._redraw()
 
     def stepped(self, trial: Trial, step: int, steps: int, loss: float) -> None:
         """Move the trial's bar."""

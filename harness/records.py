@@ -229,8 +229,9 @@ def writable(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
         raise ValueError(
-            f"results folder {folder} cannot be written ({error.strerror}: {error.filename}): free space or change its "
+            f"results folder {folder} cannot be written ({error.strerror}{where}): free space or change its "
             f"permissions, or choose another with --results DIR; what it holds is kept"
         ) from error
 

@@ -260,8 +260,8 @@ def _wait_for_leftovers(folder: Path) -> None:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise ValueError(
-                        f"workers of an earlier run still use {folder}: end them (`pkill -f ray::`), or choose another "
-                        f"folder with --results DIR"
+                        f"workers of an earlier run still use {folder}: end them (`fuser -k {file.name}`), or choose "
+                        f"another folder with --results DIR"
                     ) from None
                 if not said:
                     log.warning("waiting for the workers of an earlier run that was killed")

@@ -28,32 +28,33 @@ class Board:
     """The actor that workers tell their steps to."""
 
     def __init__(self) -> None:
-        self._latest: dict[str, Progress] = {}
+        self._latest: dict[tuple[str, int], Progress] = {}
         self._said: list[str] = []
 
-    def put(self, key: str, progress: Progress) -> None:
-        """Where the trial of that key stands."""
-        self._latest[key] = progress
+    def put(self, key: str, attempt: int, progress: Progress) -> None:
+        """Where an attempt at the trial of that key stands."""
+        self._latest[key, attempt] = progress
 
     def say(self, text: str) -> None:
         """Something the user must know."""
         self._said.append(text)
 
-    def take(self) -> tuple[dict[str, Progress], list[str]]:
-        """The newest of each trial, and what was said, since the last time."""
+    def take(self) -> tuple[dict[tuple[str, int], Progress], list[str]]:
+        """The newest of each attempt, and what was said, since the last time."""
         taken = (self._latest, self._said)
         self._latest, self._said = {}, []
         return taken
 
 
 def carry_out(
-    parcel: Mapping[str, Any], key: str, folder: Path, board: ActorHandle[Board], work: str, gpu: bool
+    parcel: Mapping[str, Any], key: str, attempt: int, folder: Path, board: ActorHandle[Board], work: str, gpu: bool
 ) -> tuple[Record, bool]:
     """One task: run a trial, write its record if it is done.
 
     Args:
         parcel: the trial, packed.
         key: its key.
+        attempt: its number, because what a dead worker told may arrive after its successor was sent out.
         folder: the records; a machine that does not see it leaves the writing to the driver.
         board: where to report.
         work: `module:function` that makes the record.
@@ -63,7 +64,7 @@ def carry_out(
         The record, and whether it is written.
     """
     run: Work = pkgutil.resolve_name(work)  # a new process imports torch here, which is not the trial's time
-    board.put.remote(key, (0, 0, 0.0))
+    board.put.remote(key, attempt, (0, 0, 0.0))
     if gpu and (lack := gpu_lack()):
         board.say.remote(lack)
     reported = time.monotonic()
@@ -72,7 +73,7 @@ def carry_out(
         nonlocal reported
         if time.monotonic() - reported > PERIOD:
             reported = time.monotonic()
-            board.put.remote(key, (step, steps, loss))
+            board.put.remote(key, attempt, (step, steps, loss))
 
     shared = folder.is_dir()
     with at_work(folder.parent) if shared else nullcontext():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import cluster as cluster_executor
+from harness import connection
 from harness import driver
 from harness.cluster import run_ray
 from harness.records import Record, RecordStore
@@ -67,7 +67,7 @@ def test_on_a_gpu_every_trial_has_a_process_of_its_own_and_sees_one_gpu(cluster:
 
 
 def test_slots_are_what_cores_and_gpus_allow() -> None:
-    from harness.cluster import _fitting
+    from harness.connection import _fitting
 
     machine = {"CPU": 16.0, "GPU": 2.0}
     fit = {(1, 0.5): 4, (1, 0.3): 6, (1, 1.0): 2, (1, 2.0): 1, (1, 3.0): 0, (8, 0.5): 2, (17, 0.0): 0, (1, 0.0): 16}
@@ -143,7 +143,7 @@ def test_an_address_where_no_cluster_answers_is_refused(program: Program, smoke_
 def test_an_address_where_something_else_listens_is_refused(
     program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_executor, "HEALTH_SECONDS", 3.0)
+    monkeypatch.setattr(connection, "HEALTH_SECONDS", 3.0)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         assert_refused(program(*SMOKE, *RAY, "--address", address, "--results", tmp_path), f"--address {address}")

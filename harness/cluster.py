@@ -54,7 +54,9 @@ def run_ray(
         ValueError: the cluster cannot be reached or has not what is asked for, or a record cannot be written.
     """
     watcher.noted("starting Ray")
-    with connected(resources), Interrupts(at_once=False) as interrupts:
+    # Ray is never interrupted while it starts: its processes would be left half made
+    with Interrupts(at_once=False) as interrupts, connected(resources):
+        interrupts.take()
         at_once = slots(resources)
         watcher.noted("starting workers")
         return _Loop(trials, store, watcher, resources, work, at_once).run(interrupts)

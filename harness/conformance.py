@@ -27,8 +27,6 @@ SAME = 1e-4
 """Relative difference up to which outputs are the same: another batch size rounds differently."""
 CHANGED = 1e-4
 """Relative difference from which an output has changed."""
-NOT_RUN = "not shown, because the method does not run"
-"""What is said of a check that ends in the error of the first one."""
 IDENTITY = 1e-5
 """Relative difference up to which a fresh adapter is an identity: some tuners start from orthogonal factors."""
 
@@ -181,9 +179,9 @@ def gradients(specimen: Specimen) -> str:
     model = specimen.build()
     frozen = list(frozen_parameters(model))
     specimen.step(model)
-    leaked = [name for name, parameter in frozen if parameter.grad is not None]
-    if leaked:
-        return f"frozen {leaked[0]} got a gradient"
+    for name, parameter in frozen:
+        if parameter.grad is not None:
+            return f"frozen {name} got a gradient"
     declared = tuple(f".{ending}" for ending in model.method.may_be_unused)
     for name, parameter in model.named_parameters():
         ours = parameter.requires_grad and not name.startswith("head.")
@@ -207,7 +205,7 @@ def samples_apart(specimen: Specimen) -> str:
     images = specimen.images_BCHW.clone().requires_grad_()
     # by gradients, because dropout would hide it
     torch.stack([m[0].pow(3).mean() for m in model.train()(images)[0]]).sum().backward()
-    mixed = images.grad is not None and bool(images.grad[1:].any())
+    mixed = images.grad is not None and images.grad[1:].any()
     return "in training, features of a sample depend on others of its batch: samples are mixed" if mixed else ""
 
 
@@ -218,8 +216,8 @@ def saves(specimen: Specimen) -> str:
     if stray:
         return f"a tensor of shape {stray[0]} gets gradients, but is not registered: it is neither trained nor saved"
     other.load_trained(model.trained_state())
-    linked, again = model.method.queries(), other.method.queries()
-    if linked and again and not torch.equal(linked.position_QC, again.position_QC):
+    before, after = model.method.queries(), other.method.queries()
+    if before and after and not torch.equal(before.position_QC, after.position_QC):
         return "linked queries are lost in saving and loading"
     moved = difference(maps(model, specimen.images_BCHW), maps(other, specimen.images_BCHW))
     if moved > SAME:
@@ -251,6 +249,8 @@ def repeats(specimen: Specimen) -> str:
     """The same seed gives the same model, the same steps and the same output, bit for bit."""
     first, second = specimen.build(), specimen.build()
     for when in ("at the start", "after training"):
+        for model in (first, second) if when == "after training" else ():
+            specimen.update(model)
         pairs = zip(first.trained_state().items(), second.trained_state().values(), strict=True)
         differing = [name for (name, a), b in pairs if not torch.equal(a, b)]
         if differing:
@@ -258,8 +258,6 @@ def repeats(specimen: Specimen) -> str:
         outputs = [maps(model, specimen.images_BCHW) for model in (first, first, second)]
         if any(difference(outputs[0], others) for others in outputs[1:]):
             return f"the output for the same images differs {when}: random numbers in evaluation, or of its own"
-        specimen.update(first)
-        specimen.update(second)
     return ""
 
 
@@ -289,7 +287,7 @@ def examine(trial: Trial, on_check: Callable[[], None]) -> dict[str, str]:
         except Exception as error:  # a method may raise anything, and the other checks go on
             found[name] = told(error, trial)
         if name != "runs" and found[name] and found[name] == found["runs"]:
-            found[name] = NOT_RUN
+            found[name] = "not shown, because the method does not run"
         on_check()
     return found
 

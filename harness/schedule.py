@@ -198,10 +198,14 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         """Take the signals over, but for one that is ignored."""
         self.before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.take()
+        return self
+
+    def take(self) -> None:
+        """Take the signals, also from a library that took them meanwhile."""
         for number, handler in self.before.items():
             if handler is not signal.SIG_IGN:
                 signal.signal(number, self._handle)
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Give them back."""

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import connection
-from harness import driver
+from harness import connection, driver
 from harness.cluster import run_ray
 from harness.records import Record, RecordStore
 from harness.schedule import Outcome, Resources, run_local

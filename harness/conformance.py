@@ -240,7 +240,7 @@ def bf16(specimen: Specimen) -> str:
     with torch.autocast("cpu", torch.bfloat16):
         losses = specimen.step(model)
     if not torch.isfinite(losses.total):
-        return f"the loss is {float(losses.total)} under bf16 autocast"
+        return f"the loss is {float(losses.total.detach())} under bf16 autocast"
     bad = [name for name, p in adapter_parameters(model) if p.grad is not None and not torch.isfinite(p.grad).all()]
     return f"the gradient of {bad[0]} is not finite under bf16 autocast" if bad else ""
 

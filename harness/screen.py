@@ -161,11 +161,11 @@ def _rounded(row: Mapping[str, object]) -> dict[str, object]:
 
 
 def show_counts(counts: Sequence[Count]) -> None:
-    """Trainable parameters, in millions beside the published numbers."""
-    columns = ("method", "backbone", "adapter", "reachable", "head", "backbone trains", "published", "diff.")
+    """Trainable parameters (`thawed`: of the backbone itself), and the published numbers in millions."""
+    columns = ("method", "backbone", "adapter", "reachable", "head", "thawed", "published", "diff.")
     table = Table(title="trainable parameters; published and difference in millions", title_justify="left", box=None)
     for column in columns:
-        table.add_column(column, justify="left" if column in columns[:2] else "right", no_wrap=column != columns[5])
+        table.add_column(column, justify="left" if column in columns[:2] else "right", no_wrap=True)
     for count in counts:
         table.add_row(
             count.method,

@@ -45,7 +45,7 @@ def run_trial(trial: Trial, report: Report = lambda *_: None, gpu: bool = False)
         with _single_thread():
             result, arrays = _run(trial, report, run, device)
         canonical(result)  # a NaN is the trial's failure, not the writer's
-    except Exception as error:  # the one broad handler: whatever a trial does, the others go on
+    except Exception as error:  # broad: whatever a trial does, the others go on
         record = failed_record(trial, error, started)
         return replace(record, run={**run, **record.run, **_usage(device)})
     return Record(

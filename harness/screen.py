@@ -161,9 +161,10 @@ def _rounded(row: Mapping[str, object]) -> dict[str, object]:
 
 
 def show_counts(counts: Sequence[Count]) -> None:
-    """Trainable parameters (`thawed`: of the backbone itself), and the published numbers in millions."""
-    columns = ("method", "backbone", "adapter", "reachable", "head", "thawed", "published", "diff.")
-    table = Table(title="trainable parameters; published and difference in millions", title_justify="left", box=None)
+    """Trainable parameters (`thawed`: of the backbone itself), and the published numbers (`paper`)."""
+    columns = ("method", "backbone", "adapter", "reachable", "head", "thawed", "paper", "diff.")
+    table = Table(title="trainable parameters; paper: as published, in millions", title_justify="left", box=None)
+    table.padding = (0, 1, 0, 0)
     for column in columns:
         table.add_column(column, justify="left" if column in columns[:2] else "right", no_wrap=True)
     for count in counts:
@@ -172,8 +173,8 @@ def show_counts(counts: Sequence[Count]) -> None:
             count.backbone,
             f"{count.adapter:,}",
             f"{count.reachable:,}" if count.reachable != count.adapter else "",
-            f"{count.head:,}",
-            f"{count.backbone_trainable:,}" if count.backbone_trainable else "",
+            f"{count.head / 1e6:.2f} M",
+            f"{count.backbone_trainable / 1e6:.1f} M" if count.backbone_trainable else "",
             "" if count.published_m is None else f"{count.published_m:.2f}",
             "" if count.difference_m is None else f"{count.difference_m:+.2f}",
         )

@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 
 TICK = 0.25
 """Seconds between two looks at the progress."""
-GRACE = 5.0
-"""Seconds that interrupted trials have to end by themselves."""
+GRACE = 0.5
+"""Seconds that interrupted trials have to write what they have."""
 ATTEMPTS = 2
 """How often a trial may start, if the system is to blame."""
 
@@ -186,14 +186,14 @@ class _Loop:
         return news[0]
 
     def stop(self) -> None:
-        """After Ctrl-C: running trials may end what they are writing; the rest is left for the next run."""
-        self.watcher.noted("stopping (Ctrl-C again: at once)")
-        for ref in self.running:
-            self.ray.cancel(ref)
+        """After Ctrl-C: what is being written may end; the rest dies with the connection, and is left for the next run.
+
+        Nothing is cancelled: a task that replies while Ray cancels it makes Ray abort the driver (2.60).
+        """
+        self.watcher.noted("stopping")
         if self.running:
             self.ray.wait(list(self.running), num_returns=len(self.running), timeout=GRACE)
         for ref, attempt in self.running.items():
-            self.ray.cancel(ref, force=True)
             record = self._finished(ref)
             status = record.status if record else Status.INTERRUPTED
             self.end(Outcome(trial=attempt.trial, status=status, record=record))

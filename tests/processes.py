@@ -36,7 +36,6 @@ work, scratch = sys.argv[1], Path(sys.argv[2])
 del sys.argv[1:3]
 driver.EXECUTORS["ray"] = stubbed(cluster.run_ray, work, scratch)
 driver.EXECUTORS["local"] = stubbed(schedule.run_local, work, scratch)
-cluster.GRACE = 600.0 if work == "stubborn" else cluster.GRACE
 run()
 """
 PATIENCE = 120.0

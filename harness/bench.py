@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
 from harness.cluster import run_ray
+from harness.lookup import find_scale
 from harness.plan import Request, make_plan
 from harness.records import Record, RecordStore, surroundings
+from harness.scales import Protocol
 from harness.schedule import RUN_TRIAL, Outcome, Report, Resources, run_local
 from harness.status import Status
 from harness.trial import Trial
@@ -82,17 +84,18 @@ def measure_overhead(executor: str, workers: int, scale: str, trials: int) -> Ov
         store = _store(Path(folder))
         began = datetime.now(UTC)
         records = _run(executor, workers, _trials(scale, trials, settings), store, RUN_TRIAL)
-        write = _median([_time_write(store, record) for record in records])
+        write = median([_time_write(store, record) for record in records])
     later, between = _by_process(records)
-    build = _median([record.run["build_seconds"] for record in later])
-    rest = _median([_rest(record) for record in later])
-    full = _median([_full_length(record, scale) for record in later])
-    outside = _median(between) + build + rest
+    build = median([record.run["build_seconds"] for record in later])
+    rest = median([_rest(record) for record in later])
+    protocol = find_scale(scale).protocol
+    full = median([_full_length(record, protocol) for record in later])
+    outside = median(between) + build + rest
     return Overhead(
         executor=f"{executor} --workers {workers}" if workers else executor,
         trials=len(later),
         start=min((_when(record, "started") - began).total_seconds() for record in records),
-        between=_median(between),
+        between=median(between),
         write=write,
         build=build,
         rest=rest,
@@ -152,12 +155,11 @@ def _trials(scale: str, number: int, settings: Sequence[str]) -> list[Trial]:
 def _store(folder: Path) -> RecordStore:
     store = RecordStore(folder / "records")
     store.prepare()
-    (folder / ".workers").touch()
     return store
 
 
 def _run(executor: str, workers: int, trials: Sequence[Trial], store: RecordStore, work: str) -> list[Record]:
-    resources = replace(Resources(workers=workers), cpus=1, gpus=0.0)
+    resources = Resources(workers=workers, cpus=1, gpus=0.0)
     run = run_ray if executor == "ray" else run_local
     outcomes = run(trials, store, _Silent(), resources, work)
     records = [outcome.record for outcome in outcomes if outcome.record]
@@ -188,9 +190,8 @@ def _rest(record: Record) -> float:
     return float(run["seconds"] - sum(run[name] for name in parts))
 
 
-def _full_length(record: Record, scale: str) -> float:
-    """Seconds of batches, steps and evaluations, had the trial run as long as the scale's protocol says."""
-    protocol = _trials(scale, 1, ())[0].protocol
+def _full_length(record: Record, protocol: Protocol) -> float:
+    """Seconds of batches, steps and evaluations, had the trial run as long as the protocol says."""
     step = record.run["step_ms_median"] / 1000 + record.run["data_seconds"] / STEPS
     return float(protocol.steps * step + protocol.evaluations * record.run["evaluate_seconds"])
 
@@ -199,7 +200,3 @@ def _time_write(store: RecordStore, record: Record) -> float:
     clock = time.perf_counter()
     store.write(record)
     return time.perf_counter() - clock
-
-
-def _median(values: Sequence[float]) -> float:
-    return statistics.median(values)

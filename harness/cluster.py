@@ -127,7 +127,7 @@ class _Loop:
         except LocalRayletDiedError:
             self.lost = True  # no trial can run any more: all of them are left for the next run
             log.error("Ray's own process on this machine has died: stopping")
-            self.end(Outcome(trial=attempt.trial, status=Status.INTERRUPTED))
+            self.end(Outcome(trial=attempt.trial))
             return
         except RayError as error:
             blame = self.blame(attempt, error)
@@ -138,7 +138,7 @@ class _Loop:
             record = blame
         if not written:
             self.store.write(record)
-        self.end(Outcome(trial=attempt.trial, status=record.status, record=record))
+        self.end(Outcome(trial=attempt.trial, record=record))
 
     def blame(self, attempt: _Attempt, error: RayError) -> Record | None:
         """The failed record of a task that ended with an error; None if the system is to blame and it may run again."""
@@ -194,22 +194,22 @@ class _Loop:
         if self.running:
             self.ray.wait(list(self.running), num_returns=len(self.running), timeout=GRACE)
         for ref, attempt in self.running.items():
-            record = self._finished(ref)
-            status = record.status if record else Status.INTERRUPTED
-            self.end(Outcome(trial=attempt.trial, status=status, record=record))
+            self.end(Outcome(trial=attempt.trial, record=self._finished(ref)))
 
     def _finished(self, ref: ObjectRef[Any]) -> Record | None:
         """The record of a trial that was done when the interrupt came."""
         from ray.exceptions import RayError
 
         try:
-            record, written = self.ray.get(ref, timeout=0)
+            found: tuple[Record, bool] = self.ray.get(ref, timeout=0)
         except RayError:
             return None
-        if not written and record.status is Status.DONE:
+        record, written = found
+        if record.status is not Status.DONE:
+            return None
+        if not written:
             self.store.write(record)
-            written = True
-        return record if written else None
+        return record
 
     def end(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)

@@ -97,7 +97,7 @@ def maps(model: Segmentor, images_BCHW: Tensor) -> list[Tensor]:
 @torch.no_grad()
 def all_maps(model: Segmentor, images_BCHW: Tensor) -> list[Tensor]:
     """The maps that the head gets, and what leaves every block."""
-    return [*maps(model, images_BCHW), *model.encoder(images_BCHW, every_block=True)]
+    return [*maps(model, images_BCHW), *model.features(images_BCHW, every_block=True)]
 
 
 def difference(some: list[Tensor], others: list[Tensor], pick: Callable[[Iterable[float]], float] = max) -> float:
@@ -117,9 +117,7 @@ def identity(specimen: Specimen) -> str:
         return ""
     model = specimen.build()
     with torch.no_grad():
-        # the maps before the pyramid: without prefix tokens and final norm, on the token grid
-        model._depth_BMD = model._depth_tokens(specimen.images_BCHW)
-        moved = difference(specimen.bare()(specimen.images_BCHW), model.encoder(specimen.images_BCHW))
+        moved = difference(specimen.bare()(specimen.images_BCHW), model.features(specimen.images_BCHW))
     if moved > IDENTITY:
         return f"a fresh adapter changes the features by {moved:.1e}: start it at zero, or set identity_at_init = False"
     return ""

@@ -80,8 +80,12 @@ class Outcome:
     """How a trial ended: done or failed with its record, or interrupted without one."""
 
     trial: Trial
-    status: Status
     record: Record | None = None
+
+    @property
+    def status(self) -> Status:
+        """The record's, or interrupted."""
+        return self.record.status if self.record else Status.INTERRUPTED
 
 
 class Watcher(Protocol):
@@ -147,8 +151,8 @@ def _run_here(
         interrupts.check()
         store.write(record)
     except KeyboardInterrupt:
-        return Outcome(trial=trial, status=Status.INTERRUPTED)
-    return Outcome(trial=trial, status=record.status, record=record)
+        return Outcome(trial=trial)
+    return Outcome(trial=trial, record=record)
 
 
 def gpu_lack() -> str:

@@ -125,13 +125,18 @@ class Segmentor(nn.Module):
                 maps = [m + self.depth.noise * m.std((1, 2, 3), keepdim=True) * torch.randn_like(m) for m in maps]
             return [m.flatten(2).mT for m in maps]
 
-    def forward(self, x_BCHW: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Normalised images [B, bands, H, W] -> four maps (x4, x2, x1, x0.5 of the token grid), auxiliary loss."""
-        self._auxiliary = {}
+    def features(self, x_BCHW: Tensor, every_block: bool = False) -> list[Tensor]:
+        """Maps [B, D, h, w] of the feature blocks (or every block) on the token grid, with the method at work."""
         self._depth_BMD = self._depth_tokens(x_BCHW)
         height, width = x_BCHW.shape[-2:]
         self.method.grid = (height // self.encoder.patch_size, width // self.encoder.patch_size)
-        features = self.encoder(x_BCHW)
+        found: list[Tensor] = self.encoder(x_BCHW, every_block)
+        return found
+
+    def forward(self, x_BCHW: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Normalised images [B, bands, H, W] -> four maps (x4, x2, x1, x0.5 of the token grid), auxiliary loss."""
+        self._auxiliary = {}
+        features = self.features(x_BCHW)
         maps = [
             feature
             if factor == 1

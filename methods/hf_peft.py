@@ -19,11 +19,10 @@ from torch import Tensor, nn
 from methods.base import EncoderSpec, Method
 from methods.options.peft import CLASSES, TUNERS, PeftOptions
 from methods.options.peft_tuners import Tuner
-from methods.parts import expose_qkv, split_qkv
+from methods.parts import ATTENTION_LAYERS, attention_pattern, expose_qkv, split_qkv
 
 log = logging.getLogger(__name__)
 
-_LAYERS = {"qkv_fused": ("qkv",), "qv": ("q_proj", "v_proj"), "qkvo": ("q_proj", "k_proj", "v_proj", "proj")}
 _OUTPUTS = {"qkv": 3}
 # norms are adapted as they are meant to be; BOFT's kernel for block-diagonal matrices is a matter of speed; no merging
 _EXPECTED = "Unsupported layer type|Failed to load the CUDA extension|Setting boft_n_butterfly_factor|.*no bias term"
@@ -139,8 +138,7 @@ def _targets(options: PeftOptions) -> dict[str, Any]:
     place = options.tuner.place
     if place == "norm":
         return {"target_modules": r"blocks\.\d+\.norm[12]"}
-    names = "|".join(_LAYERS[cast(Any, options).target])
-    attention = rf"blocks\.\d+\.attn\.(qkv\.)?({names})"
+    attention = attention_pattern(cast(Any, options).target)
     if place == "linear":
         return {"target_modules": attention}
     last = r"blocks\.\d+\.mlp\.fc2"
@@ -151,7 +149,7 @@ def _shapes(spec: EncoderSpec, options: PeftOptions) -> list[tuple[int, int]]:
     """Inputs and outputs of the layers adapted in a block; what (IA)³ scales counts as an output."""
     if options.tuner.place == "norm":
         return [(spec.width, spec.width)] * 2
-    layers = _LAYERS[cast(Any, options).target]
+    layers = ATTENTION_LAYERS[cast(Any, options).target]
     shapes = [(spec.width, spec.width * _OUTPUTS.get(name, 1)) for name in layers]
     if options.tuner.place == "linear+mlp":
         shapes.append((spec.width, spec.mlp_width or 4 * spec.width))

@@ -11,13 +11,7 @@ from torch import nn
 
 from methods.base import EncoderSpec, Method
 from methods.options import LoraOptions
-from methods.parts import expose_qkv, split_qkv
-
-_TARGETS = {
-    "qv": ["q_proj", "v_proj"],
-    "qkv_fused": ["qkv"],
-    "qkvo": ["q_proj", "k_proj", "v_proj", "proj"],
-}
+from methods.parts import attention_pattern, expose_qkv, split_qkv
 
 
 class Lora(Method):
@@ -37,12 +31,11 @@ class Lora(Method):
             expose_qkv(encoder)
         else:
             split_qkv(encoder)
-        targets = r"blocks\.\d+\.attn\.(qkv\.)?(" + "|".join(_TARGETS[self.options.target]) + ")"
         config = LoraConfig(
             r=self.options.rank,
             lora_alpha=self.options.alpha or self.options.rank,
             lora_dropout=self.options.dropout,
-            target_modules=targets,
+            target_modules=attention_pattern(self.options.target),
         )
         get_peft_model(encoder, config)
 

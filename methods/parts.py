@@ -152,6 +152,15 @@ class SplitQKV(nn.Module):
         return torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], dim=-1)
 
 
+ATTENTION_LAYERS = {"qkv_fused": ("qkv",), "qv": ("q_proj", "v_proj"), "qkvo": ("q_proj", "k_proj", "v_proj", "proj")}
+"""Which linear layers of a block's attention a tuner adapts, by the name of its target."""
+
+
+def attention_pattern(target: str) -> str:
+    """Those layers in every block as a regular expression on module names, for `peft`."""
+    return rf"blocks\.\d+\.attn\.(qkv\.)?({'|'.join(ATTENTION_LAYERS[target])})"
+
+
 def split_qkv(encoder: nn.Module) -> None:
     """Replace every fused `qkv` layer of the encoder's blocks by `SplitQKV`, in place."""
     expose_qkv(encoder)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from methods.base import EncoderSpec, Method, Queries, load_exactly, take
 from methods.options import SpectralMoEOptions, nearest
-from methods.parts import QueryLink
+from methods.parts import QueryLink, wide
 
 VISUAL, DEPTH = 0, 1
 _NOISE_FLOOR = 0.01  # keeps the smooth load finite where softplus vanishes
@@ -116,7 +116,7 @@ class SpectralMoE(Method):
         """Expert adjustments [B, N, D] of one modality (Eq. 3-5) and its balancing loss (Eq. 10-11)."""
         x_SD = x_BND.flatten(0, 1)
         with torch.autocast(x_BND.device.type, enabled=False):
-            routing = self.route(_wide(x_SD), layer, modality)
+            routing = self.route(wide(x_SD), layer, modality)
             balance = _squared_variation(routing.gates_SE.sum(0))
             if self.options.load == "importance+load":
                 balance = balance + _squared_variation(routing.load_E)
@@ -124,7 +124,7 @@ class SpectralMoE(Method):
             logits_SET = torch.einsum("sd,etd->set", x_SD, tokens_ETD)
         else:
             logits_SET = x_SD.sum(-1)[:, None, None] * tokens_ETD.sum(-1)
-        attention_SET = _wide(logits_SET / math.sqrt(self.spec.width)).softmax(-1)
+        attention_SET = wide(logits_SET / math.sqrt(self.spec.width)).softmax(-1)
         if self.options.drop_first_token:
             attention_SET, values_ETD = attention_SET[..., 1:], values_ETD[:, 1:]
         adjusted_SD = self._combine(attention_SET, values_ETD, routing)
@@ -138,7 +138,7 @@ class SpectralMoE(Method):
         deltas = []
         for expert_S in routing.chosen_Sk.unbind(-1):
             one_hot_SE = nn.functional.one_hot(expert_S, self.options.experts)
-            delta_SD = _wide((attention_SET * one_hot_SE[..., None]).flatten(1).to(values_XD.dtype) @ values_XD)
+            delta_SD = wide((attention_SET * one_hot_SE[..., None]).flatten(1).to(values_XD.dtype) @ values_XD)
             # a gate that underflows to exactly 0 counts as not chosen, as released
             chosen_S1 = routing.gates_SE.gather(1, expert_S[:, None]) > 0
             deltas.append(delta_SD.masked_fill(~chosen_S1, -math.inf))
@@ -151,10 +151,10 @@ class SpectralMoE(Method):
         if fusion == "add":
             return visual_BND + depth_BMD
         if fusion == "full":
-            attention_BNM = _wide(visual_BND @ depth_BMD.mT / root).softmax(-1)
+            attention_BNM = wide(visual_BND @ depth_BMD.mT / root).softmax(-1)
             return attention_BNM.to(depth_BMD.dtype) @ depth_BMD
         # released: depth queries visual, and only the diagonal of the attention meets the value
-        logits_BMN = _wide(depth_BMD @ visual_BND.mT / root)
+        logits_BMN = wide(depth_BMD @ visual_BND.mT / root)
         diagonal_BN = (logits_BMN.diagonal(dim1=1, dim2=2) - logits_BMN.logsumexp(-1)).exp()
         return diagonal_BN[..., None].to(visual_BND.dtype) * visual_BND
 
@@ -224,14 +224,9 @@ def _linears(spec: EncoderSpec) -> dict[str, str]:
     return {"mlp_token2feat": "token_to_feature", "mlp_delta_f": "output"} | links
 
 
-def _wide(x: Tensor) -> Tensor:
-    """At least fp32: distances, softmaxes and variations lose too much in bf16."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
 def _squared_variation(x_E: Tensor) -> Tensor:
     """Unbiased variance over squared mean, 0 for a single expert (Eq. 10 with the released epsilon)."""
     if x_E.numel() == 1:
         return x_E.new_zeros((), dtype=torch.float32)
-    x_E = _wide(x_E)
+    x_E = wide(x_E)
     return x_E.var() / (x_E.mean().square() + 1e-10)

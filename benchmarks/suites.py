@@ -8,13 +8,23 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Task x backbone x method, the method's options and what its protocol changes, for controls."""
+    """Task x backbone x method, the method's options and what its protocol changes, for controls.
+
+    Args:
+        task: name of the task.
+        backbone: name of the backbone.
+        method: name of the method.
+        options: the method's options.
+        protocol: fields of the protocol.
+        seeds: number of seeds; 0 for the suite's.
+    """
 
     task: str = "*"
     backbone: str = "*"
     method: str = "*"
     options: Mapping[str, object] = field(default_factory=dict)
     protocol: Mapping[str, object] = field(default_factory=dict)
+    seeds: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,21 +55,26 @@ SMOKE = Suite(
 
 ALL = Suite(
     name="all",
-    title="every method on every task and backbone, three seeds",
-    cells=(Cell(), Cell(method="spectralmoe", options={"preset": "released"})),
+    title="every method on every task and backbone; three seeds on DINOv3, one on the others",
+    cells=tuple(
+        Cell(backbone=backbone, method=method, options=options, seeds=seeds)
+        for backbone, seeds in (("dinov3", 3), ("*", 1))
+        for method, options in (("*", {}), ("spectralmoe", {"preset": "released"}))
+    ),
     seeds=3,
 )
 
 CONTROLS = Suite(
     name="controls",
     title="does the scale mean anything? pretrained against random encoder, true against shuffled depth",
-    cells=(
-        Cell(method="frozen"),
-        Cell(method="frozen", protocol={"encoder_init": "random"}),
-        Cell(method="spectralmoe"),
-        Cell(method="spectralmoe", protocol={"depth": "shuffled"}),
-        Cell(method="depth_add"),
-        Cell(method="depth_add", protocol={"depth": "shuffled"}),
+    cells=tuple(
+        Cell(backbone="dinov3", method=method, protocol=protocol)
+        for method, control in (
+            ("frozen", {"encoder_init": "random"}),
+            ("spectralmoe", {"depth": "shuffled"}),
+            ("depth_add", {"depth": "shuffled"}),
+        )
+        for protocol in ({}, control)
     ),
     seeds=3,
 )

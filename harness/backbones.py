@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
@@ -83,7 +85,7 @@ class Encoder(nn.Module):
 
 
 def build_encoder(spec: BackboneSpec, size: str, bands: Sequence[Band], expansion: str, init: str) -> Encoder:
-    """Build a backbone for a task's bands.
+    """Build a backbone for a task's bands: by their wavelengths where it can, else by expanding its patch embedding.
 
     Args:
         spec: which backbone.
@@ -96,13 +98,25 @@ def build_encoder(spec: BackboneSpec, size: str, bands: Sequence[Band], expansio
         ValueError: the weights are missing, cannot be fetched or do not fit.
     """
     build = spec.builds[size]
-    model: Any = timm.create_model(spec.entry, num_classes=0, **build.options)
+    model = _create(spec, build)
     if init == "pretrained":
         _load_weights(model, spec, build)
+    if spec.by_wavelength:
+        from harness.dofa import DofaEncoder
+
+        return DofaEncoder(model, build.feature_blocks, [band.centre_um for band in bands])
     projection: nn.Conv2d = model.patch_embed.proj
     kernel = expand_kernel(projection.weight.detach(), spec.bands, bands, expansion)
     projection.weight, projection.in_channels = nn.Parameter(kernel.contiguous()), len(bands)
     return Encoder(model, build.feature_blocks)
+
+
+def _create(spec: BackboneSpec, build: Build) -> Any:
+    if spec.by_wavelength:
+        from harness.dofa import build_dofa  # its library costs seconds to import
+
+        return build_dofa(build.options)
+    return timm.create_model(spec.entry, num_classes=0, **build.options)
 
 
 def _load_weights(model: nn.Module, spec: BackboneSpec, build: Build) -> None:
@@ -113,11 +127,11 @@ def _load_weights(model: nn.Module, spec: BackboneSpec, build: Build) -> None:
     name = build.weights.removeprefix("hub:")
     log.info("fetching %s", name)
     try:
-        if name.count("/") == 2:
-            model.load_state_dict(_read_depth_anything(name, model), strict=True)
+        if build.published_as == "timm":
+            state = timm.create_model(name, pretrained=True, num_classes=0, **build.options).state_dict()
         else:
-            fetched = timm.create_model(name, pretrained=True, num_classes=0, **build.options)
-            model.load_state_dict(fetched.state_dict(), strict=True)
+            state = _CONVERTERS[build.published_as](_read_published(name), model)
+        model.load_state_dict(state, strict=True)
     except (OSError, RuntimeError) as error:
         raise ValueError(
             f"cannot load the published weights {name} of backbone {spec.name}: {error}. Fetch them once where the "
@@ -125,13 +139,13 @@ def _load_weights(model: nn.Module, spec: BackboneSpec, build: Build) -> None:
         ) from error
 
 
-def _read_depth_anything(name: str, model: nn.Module) -> dict[str, Tensor]:
-    """The DINOv2 encoder inside a published Depth Anything checkpoint, resampled to the model's patch and grid."""
+def _read_published(name: str) -> dict[str, Tensor]:
+    """The state dict of a published file `owner/repository/file`."""
     from huggingface_hub import hf_hub_download
 
     repository, _, file = name.rpartition("/")
-    state = torch.load(hf_hub_download(repository, file), map_location="cpu", weights_only=True)
-    return depth_anything_encoder(state, model)
+    state: dict[str, Tensor] = torch.load(hf_hub_download(repository, file), map_location="cpu", weights_only=True)
+    return state
 
 
 def depth_anything_encoder(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -139,3 +153,15 @@ def depth_anything_encoder(state: dict[str, Tensor], model: nn.Module) -> dict[s
     prefix = "pretrained."
     encoder = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     return checkpoint_filter_fn(encoder, cast(VisionTransformer, model))
+
+
+def dofa_encoder(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Resample the position grid to the model's; keep its last norm, which checkpoints lack and features do not use."""
+    own = cast(dict[str, Tensor], model.state_dict())
+    norm = {name: own[name] for name in own if name.startswith("fc_norm.")}
+    side = math.isqrt(own["pos_embed"].shape[1] - 1)
+    positions = resample_abs_pos_embed(state["pos_embed"], [side, side], num_prefix_tokens=1)
+    return {**norm, **state, "pos_embed": positions}
+
+
+_CONVERTERS = {"depth_anything": depth_anything_encoder, "dofa": dofa_encoder}

@@ -201,7 +201,7 @@ def show(
 
 @app.command()
 def pretrain(
-    what: Annotated[str, typer.Argument(help="dinov3 or depth", metavar="ENCODER")],
+    what: Annotated[str, typer.Argument(help="A backbone, or `depth`.", metavar="ENCODER")],
     pretext: Annotated[
         str, typer.Option("--pretext", help="For a backbone: `canonical`, or masked `pixels` alone.")
     ] = "canonical",

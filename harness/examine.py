@@ -14,7 +14,7 @@ from harness.lookup import find, find_method, find_scale
 from harness.plan import Request, make_plan
 from harness.progress import counting
 from harness.trial import Trial
-from harness.zoo import BACKBONES
+from harness.zoo import BACKBONE_NAMES, BACKBONES
 from methods import METHODS
 
 if TYPE_CHECKING:  # imports torch
@@ -42,7 +42,7 @@ def check_method(method: str, backbones: Sequence[str], settings: Sequence[str])
 
 def _column(trial: Trial) -> str:
     preset = trial.options.preset
-    return trial.backbone.name + (f" (preset={preset})" if preset != type(trial.options).preset else "")
+    return trial.backbone_name + (f" (preset={preset})" if preset != type(trial.options).preset else "")
 
 
 def count_parameters(methods: Sequence[str], backbones: Sequence[str], scale: str, form: str) -> None:
@@ -53,7 +53,7 @@ def count_parameters(methods: Sequence[str], backbones: Sequence[str], scale: st
     """
     write = find("format", form, _FORMATS)
     refs = [find_method(name) for name in methods or METHODS]
-    specs = [find("backbone", name, BACKBONES) for name in backbones or BACKBONES]
+    specs = [find("backbone", name, BACKBONE_NAMES) for name in backbones or BACKBONES]
     chosen = find_scale(scale)
     from harness.params import count
 

@@ -36,7 +36,13 @@ LISTINGS: dict[str, Callable[[], list[dict[str, object]]]] = {
         for task in TASKS.values()
     ],
     "backbones": lambda: [
-        {"name": b.name, "title": b.title, "timm class": b.entry, "pretrained on": ",".join(x.name for x in b.bands)}
+        {
+            "name": b.name,
+            "title": b.title,
+            "made by": b.entry,
+            "at the paper's scale": b.builds["paper"].name,
+            "pretrained on": ",".join(x.name for x in b.bands),
+        }
         for b in BACKBONES.values()
     ],
     "methods": _method_rows,

@@ -59,7 +59,7 @@ def count(method: MethodRef, options: Options, backbone: BackboneSpec, scale: Sc
     declares = any("expected_count" in vars(base) for base in cls.__mro__ if base is not Method)
     return Count(
         method=method.name,
-        backbone=backbone.name,
+        backbone=backbone.builds[scale.build].name,
         adapter=groups["adapter"],
         head=groups["head"],
         backbone_trainable=groups["backbone"],

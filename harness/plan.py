@@ -15,7 +15,7 @@ from harness.records import RecordStore
 from harness.scales import Protocol
 from harness.status import Status
 from harness.trial import MethodRef, Trial
-from harness.zoo import BACKBONES, DEPTH_ENCODER
+from harness.zoo import BACKBONE_NAMES, BACKBONES, DEPTH_ENCODER, BackboneSpec
 from methods import METHODS
 from methods.options import Options, nearest
 
@@ -141,7 +141,7 @@ def make_plan(request: Request, records: RecordStore | None) -> Plan:
         if isinstance(source, str):
             skipped[task.name] = source
             continue
-        for seed in range(expansion.seeds):
+        for seed in range(expansion.seeds(cell)):
             trial = expansion.trial(cell, task, source, backbone, method, seed)
             trials.setdefault(trial.key, trial)
     expansion.refuse_unused_settings()
@@ -159,14 +159,15 @@ class _Expansion:
         self.suite = find("suite", request.suite, SUITES)
         self.scale = find_scale(request.scale)
         self.tasks = {name: find("task", name, TASKS) for name in request.tasks or TASKS}
-        self.backbones = {name: find("backbone", name, BACKBONES) for name in request.backbones or BACKBONES}
+        chosen = [find("backbone", name, BACKBONE_NAMES) for name in request.backbones or BACKBONES]
+        self.backbones = {spec.name: spec for spec in chosen}
         given = [found for name in request.methods for found in _methods(name)]
         self.given_methods = _by_name(given)
         self.methods = self.given_methods or {name: find_method(name) for name in METHODS}
         self.contenders = self.given_methods or {n: m for n, m in self.methods.items() if not m.options_class.control}
         if request.seeds < 0:
             raise ValueError(f"--seeds {request.seeds}: give 1 or more")
-        self.seeds = request.seeds or self.suite.seeds
+        self._seeds = request.seeds
         self.data_root = request.data_root.resolve() if request.data_root else None
         self.settings = self._parse(request.settings)
         self._used = {"protocol"}
@@ -201,6 +202,10 @@ class _Expansion:
             for method in _match(cell.method, self.contenders if cell.method == "*" else self.methods)
         ]
 
+    def seeds(self, cell: Cell) -> int:
+        """Number of seeds of a cell: what the user asked for, else the cell's own, else the suite's."""
+        return self._seeds or cell.seeds or self.suite.seeds
+
     def supply(self, task: Task) -> DataSource | str:
         """Where the task's tiles come from at this scale, or the reason why there are none."""
         if self.data_root:
@@ -221,8 +226,8 @@ class _Expansion:
         """One trial of a cell."""
         self._used.add(method.name)
         options = method.options_class.make({**cell.options, **self.settings.get(method.name, {})})
-        protocol = _relevant(self._protocol(cell), options)
         spec = self.backbones[backbone]
+        protocol = _relevant(self._protocol(cell), options, spec)
         depth = DEPTH_ENCODER if options.needs_depth else None
         encoders = (spec, depth) if depth else (spec,)
         return Trial(
@@ -254,11 +259,12 @@ class _Expansion:
             )
 
 
-def _relevant(protocol: Protocol, options: Options) -> Protocol:
-    """Controls that cannot change a method's numbers take their default: they must change neither key nor label."""
+def _relevant(protocol: Protocol, options: Options, backbone: BackboneSpec) -> Protocol:
+    """Controls that cannot change a trial's numbers take their default: they must change neither key nor label."""
     default = {field.name: field.default for field in fields(Protocol)}
     void = [] if options.needs_depth else ["depth", "depth_noise"]
     void += [] if options.links_queries else ["queries"]
+    void += ["band_expansion"] if backbone.by_wavelength else []
     return protocol.change({name: default[name] for name in void})
 
 

@@ -1,10 +1,11 @@
 """Makes the shipped mini weights: encoders trained on synthetic scenes of many random domains, without labels.
 
-The backbone sees three visible bands of a scene, partly masked (SimMIM: Xie et al., CVPR 2022), and learns to draw the
-same place in four bands on a clear summer day. That canonical view is an output of the simulator which no real sensor
-gives: it stands in for what a foundation model learns from a thousand million images. The depth encoder learns height
-from the same three bands, as a monocular depth network does; only its encoder is kept. A linear probe on scenes of
-other random domains, the one place where labels are read, scores both beside a random encoder.
+A backbone sees the bands of its kind of a scene (three visible ones; DOFA, at every step, others of four), partly
+masked (SimMIM: Xie et al., CVPR 2022), and learns to draw the same place in four bands on a clear summer day. That
+canonical view is an output of the simulator which no real sensor gives: it stands in for what a foundation model learns
+from a thousand million images. The depth encoder learns height from the three visible bands, as a monocular depth
+network does; only its encoder is kept. A linear probe on scenes of other random domains, the one place where labels are
+read, scores both beside a random encoder.
 
     python run.py pretrain dinov3                    # harness/weights/dinov3_mini.safetensors
     python run.py pretrain depth                     # harness/weights/depth_mini.safetensors
@@ -15,10 +16,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,14 +29,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchmarks.synthetic.scenes import CLASSES, pretraining_scenes
-from benchmarks.tasks import FBP_CS
+from benchmarks.tasks import FBP_CS, Band
 from harness.backbones import Encoder, build_encoder
 from harness.bands import nearest_bands
 from harness.lookup import find
 from harness.metrics import areas, confusion, scores
 from harness.optim import decay
 from harness.trial import stream_seed
-from harness.zoo import BACKBONES, DEPTH_ENCODER, RGB, BackboneSpec
+from harness.zoo import BACKBONES, DEPTH_ENCODER, BackboneSpec
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Scenes:
     """A stack of scenes.
 
     Args:
-        image: bands R, G, B of random domains, normalised by their own statistics, [n, 3, px, px].
+        image: the encoder's bands of random domains, normalised by their own statistics, [n, bands, px, px].
         canonical: bands NIR, R, G, B of the canonical view, normalised likewise, [n, 4, px, px].
         height: metres, [n, px, px].
         label: class indices [n, px, px], for the probe alone.
@@ -82,14 +83,14 @@ def pretrain(what: str, *, pretext: str, out: Path, steps: int, scenes: int, see
     torch.set_num_threads(1)
     find("pretext", pretext, dict.fromkeys(PRETEXTS, ""))
     spec = find("encoder", what, {**BACKBONES, "depth": DEPTH_ENCODER})
-    places = render(scenes, _SCENE_PX, seed)
+    places = render(scenes, _SCENE_PX, seed, spec.bands)
     torch.manual_seed(stream_seed(seed, "encoder"))
     encoder = _fresh(spec)
-    objective: nn.Module = _Height(encoder) if what == "depth" else _Masked(encoder, pretext)
+    objective: nn.Module = _Height(encoder) if what == "depth" else _Masked(encoder, pretext, spec)
     _optimise(objective, _crops(places, seed), steps)
     build = spec.builds["mini"]
     state = {name: tensor.half().contiguous() for name, tensor in encoder.model.state_dict().items()}
-    found = {"probe_miou": probe(encoder, seed), "probe_miou_random": probe(_fresh(spec), seed)}
+    found = {"probe_miou": probe(encoder, seed, spec.bands), "probe_miou_random": probe(_fresh(spec), seed, spec.bands)}
     out.mkdir(parents=True, exist_ok=True)
     told = "" if what == "depth" else f" --pretext {pretext}"
     notes = {
@@ -102,12 +103,12 @@ def pretrain(what: str, *, pretext: str, out: Path, steps: int, scenes: int, see
     return found
 
 
-def render(count: int, px: int, seed: int) -> Scenes:
-    """Scenes of random domains; bands R, G, B."""
-    rgb = nearest_bands(RGB, FBP_CS.bands)
+def render(count: int, px: int, seed: int, bands: Sequence[Band]) -> Scenes:
+    """Scenes of random domains in the bands asked for."""
+    chosen = nearest_bands(bands, FBP_CS.bands)
     rendered = list(track(pretraining_scenes(count, px, seed), "rendering scenes", total=count, transient=True))
     return Scenes(
-        image=_normalised(np.stack([scene.image[..., rgb] for scene in rendered])),
+        image=_normalised(np.stack([scene.image[..., chosen] for scene in rendered])),
         canonical=_normalised(np.stack([scene.canonical for scene in rendered])),
         height=torch.from_numpy(np.stack([scene.height_m for scene in rendered])).float(),
         label=torch.from_numpy(np.stack([scene.label for scene in rendered])).long(),
@@ -119,10 +120,10 @@ def _normalised(image: npt.NDArray[np.uint8]) -> Tensor:
     return (stack - stack.mean((0, 2, 3), keepdim=True)) / stack.std((0, 2, 3), keepdim=True)
 
 
-def probe(encoder: Encoder, seed: int) -> float:
+def probe(encoder: Encoder, seed: int, bands: Sequence[Band]) -> float:
     """mIoU of a linear layer on the four feature maps, trained and tested on scenes of unseen random domains."""
     encoder.eval()
-    train, test = render(_PROBE_TRAIN, _PX, seed + 1), render(_PROBE_TEST, _PX, seed + 2)
+    train, test = (render(n, _PX, seed + i, bands) for i, n in ((1, _PROBE_TRAIN), (2, _PROBE_TEST)))
     patch, classes = encoder.patch_size, len(CLASSES)
     features = [torch.cat([_features(encoder, chunk) for chunk in part.image.split(64)]) for part in (train, test)]
     mean, std = features[0].mean((0, 2, 3), keepdim=True), features[0].std((0, 2, 3), keepdim=True)
@@ -150,7 +151,7 @@ def _features(encoder: Encoder, image: Tensor) -> Tensor:
 
 
 def _fresh(spec: BackboneSpec) -> Encoder:
-    encoder = build_encoder(spec, "mini", RGB, "nearest", "random")
+    encoder = build_encoder(spec, "mini", spec.bands, "nearest", "random")
     encoder.requires_grad_(True)
     return encoder
 
@@ -158,11 +159,12 @@ def _fresh(spec: BackboneSpec) -> Encoder:
 class _Masked(nn.Module):
     """Masked patches, L1: four bands of the canonical view everywhere, or the image itself where it is masked."""
 
-    def __init__(self, encoder: Encoder, pretext: str) -> None:
+    def __init__(self, encoder: Encoder, pretext: str, spec: BackboneSpec) -> None:
         super().__init__()
         self.encoder = encoder
+        self.spec = spec
         self.canonical = pretext == "canonical"
-        bands = len(FBP_CS.bands) if self.canonical else len(RGB)
+        bands = len(FBP_CS.bands if self.canonical else spec.bands)
         self.token = nn.Parameter(torch.zeros(encoder.width))
         self.decoder = nn.Conv2d(encoder.width, bands * encoder.patch_size**2, 1)
 
@@ -171,18 +173,34 @@ class _Masked(nn.Module):
         side = crop.image.shape[-1] // patch
         masked_Bhw = torch.rand(len(crop.image), side, side) < _MASKED
 
-        def hide(_module: nn.Module, _inputs: tuple[Tensor, ...], tokens_BhwD: Tensor) -> Tensor:
-            return torch.where(masked_Bhw[..., None], self.token, tokens_BhwD)
+        def hide(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Any) -> Any:
+            # DOFA's embedding returns rows of tokens and the wavelengths, the others' a grid of tokens
+            tokens, *rest = output if isinstance(output, tuple) else (output,)
+            masked = masked_Bhw.flatten(1) if tokens.ndim == 3 else masked_Bhw
+            hidden = torch.where(masked[..., None], self.token, tokens)
+            return (hidden, *rest) if rest else hidden
 
         patch_embed = cast(nn.Module, self.encoder.model.patch_embed)
         handle = patch_embed.register_forward_hook(hide)
-        features = self.encoder(crop.image)[-1]
+        features = self._features(crop.image)
         handle.remove()
         drawn = nn.functional.pixel_shuffle(self.decoder(features), patch)
         if self.canonical:
             return (drawn - crop.canonical).abs().mean()
         hidden = masked_Bhw.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, None].expand_as(drawn)
         return (drawn - crop.image)[hidden].abs().mean()
+
+    def _features(self, image: Tensor) -> Tensor:
+        """The last map; an encoder that is told wavelengths sees some of the bands, others at every step."""
+        encoder: Any = self.encoder
+        if not self.spec.by_wavelength:
+            return cast(Tensor, encoder(image)[-1])
+        every = encoder.wavelengths
+        chosen = torch.randperm(len(every))[: int(torch.randint(1, len(every) + 1, ()))]
+        encoder.wavelengths = tuple(every[i] for i in chosen)
+        features = encoder(image[:, chosen])[-1]
+        encoder.wavelengths = every
+        return cast(Tensor, features)
 
 
 class _Height(nn.Module):

@@ -49,7 +49,7 @@ class Trial:
             "task_version": self.task.version,
             "data": self.data.kind,
             "data_fingerprint": self.data_fingerprint,
-            "backbone": self.backbone.name,
+            "backbone": self.backbone_name,
             "weights": dict(self.weights),
             "builds": [self._build(encoder) for encoder in (self.backbone, self.depth_encoder) if encoder],
             "method": self.method.name,
@@ -63,6 +63,11 @@ class Trial:
             "head": asdict(self.scale.head),
             "seed": self.seed,
         }
+
+    @property
+    def backbone_name(self) -> str:
+        """The backbone's name at the trial's scale."""
+        return self.backbone.builds[self.scale.build].name
 
     def _build(self, encoder: BackboneSpec) -> dict[str, Any]:
         build = encoder.builds[self.scale.build]
@@ -109,7 +114,7 @@ class Trial:
         labels = self.labels()
         extra = special(labels)
         method = f"{self.method.name} ({extra})" if extra else self.method.name
-        return f"{self.task.name} · {self.backbone.name} · {method} · seed {self.seed}"
+        return f"{self.task.name} · {self.backbone_name} · {method} · seed {self.seed}"
 
 
 def special(labels: Mapping[str, Any]) -> str:

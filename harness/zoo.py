@@ -24,14 +24,18 @@ class Build:
     """One size of a backbone.
 
     Args:
+        name: the backbone's name at this size.
         weights: a file name in `harness/weights`, or `hub:` and the name a published checkpoint has there.
         feature_blocks: blocks whose outputs feed the head.
-        options: what the timm entry point is called with.
+        options: what the entry point is called with.
+        published_as: whose checkpoint format the published weights have: `timm`'s own, `depth_anything` or `dofa`.
     """
 
+    name: str
     weights: str
     feature_blocks: tuple[int, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    published_as: str = "timm"
 
     @property
     def digest(self) -> str:
@@ -53,34 +57,133 @@ class Build:
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneSpec:
-    """A frozen encoder: its timm entry point, the bands it was pretrained on, and a build for each scale."""
+    """A frozen encoder: how it is made, the bands it was pretrained on, and a build for each scale.
+
+    Args:
+        name: its name, whatever the size.
+        title: for tables.
+        entry: the timm entry point, or `dofa`.
+        bands: bands it was pretrained on, in order.
+        builds: by size, `mini` and `paper`.
+        by_wavelength: its patch embedding is made from the bands' wavelengths; any bands fit, none are expanded.
+    """
 
     name: str
     title: str
     entry: str
     bands: tuple[Band, ...]
     builds: Mapping[str, Build]
+    by_wavelength: bool = False
 
 
-# init_values: timm drops a None and starts layer scale at 1e-5, so that the blocks of a small encoder would do nothing
-_TINY = {"img_size": 64, "patch_size": 8, "embed_dim": 96, "depth": 6, "num_heads": 4, "init_values": 1.0}
+_TINY = {"img_size": 64, "patch_size": 8, "embed_dim": 96, "depth": 6, "num_heads": 4}
+# timm drops a None for init_values and starts layer scale at 1e-5: the blocks of a small encoder would do nothing
+_SCALED = {**_TINY, "init_values": 1.0}
+_DYNAMIC = {"dynamic_img_size": True}
 
-BACKBONES: dict[str, BackboneSpec] = {
-    "dinov3": BackboneSpec(
+
+def _builds(
+    name: str,
+    hub: str,
+    mini: Mapping[str, Any],
+    paper: Mapping[str, Any],
+    blocks: tuple[int, ...] = (7, 11, 15, 23),
+    published_as: str = "timm",
+) -> dict[str, Build]:
+    """The two sizes of a backbone; `name` is that of the published one, `dinov3_l`."""
+    short = name.rpartition("_")[0]
+    return {
+        "mini": Build(
+            name=short, weights=f"{short}_mini.safetensors", feature_blocks=(1, 2, 3, 5), options={**_TINY, **mini}
+        ),
+        "paper": Build(
+            name=name,
+            weights=f"hub:{hub}",
+            feature_blocks=blocks,
+            options={"img_size": 512, **paper},
+            published_as=published_as,
+        ),
+    }
+
+
+_SPECS = (
+    BackboneSpec(
+        name="clip",
+        title="CLIP",
+        entry="vit_large_patch14_clip_quickgelu_224",
+        bands=RGB,
+        builds=_builds(
+            "clip_l",
+            "vit_large_patch14_clip_quickgelu_224.openai",
+            mini=_DYNAMIC,
+            paper={"patch_size": 16, **_DYNAMIC},
+        ),
+    ),
+    BackboneSpec(
+        name="sam",
+        title="SAM",
+        entry="samvit_huge_patch16",
+        bands=RGB,
+        builds=_builds(
+            "sam_h",
+            "samvit_huge_patch16.sa1b",
+            # timm's window of 14 would pad the 8 x 8 grid to 14 x 14 in every block
+            mini={"global_attn_indexes": (1, 3, 5), "window_size": 4, "neck_chans": 0},
+            paper={},
+            blocks=(7, 15, 23, 31),
+        ),
+    ),
+    BackboneSpec(
+        name="eva02",
+        title="EVA02",
+        entry="eva02_large_patch14_224",
+        bands=RGB,
+        builds=_builds(
+            "eva02_l",
+            "eva02_large_patch14_224.mim_m38m",
+            mini={"ref_feat_shape": (8, 8), **_DYNAMIC},
+            paper={"patch_size": 16, **_DYNAMIC},
+        ),
+    ),
+    BackboneSpec(
+        name="dinov2",
+        title="DINOv2",
+        entry="vit_large_patch14_dinov2",
+        bands=RGB,
+        builds=_builds(
+            "dinov2_l",
+            "vit_large_patch14_dinov2.lvd142m",
+            mini={**_SCALED, **_DYNAMIC},
+            paper={"patch_size": 16, **_DYNAMIC},
+        ),
+    ),
+    BackboneSpec(
         name="dinov3",
         title="DINOv3",
         entry="vit_large_patch16_dinov3",
         bands=RGB,
-        builds={
-            "mini": Build(weights="dinov3_mini.safetensors", feature_blocks=(1, 2, 3, 5), options=_TINY),
-            "paper": Build(
-                weights="hub:vit_large_patch16_dinov3.lvd1689m",
-                feature_blocks=(7, 11, 15, 23),
-                options={"img_size": 512},
-            ),
-        },
+        builds=_builds("dinov3_l", "vit_large_patch16_dinov3.lvd1689m", mini=_SCALED, paper={}),
     ),
-}
+    BackboneSpec(
+        name="dofa",
+        title="DOFA",
+        entry="dofa",
+        bands=(Band(name="NIR", centre_um=0.83), *RGB),
+        builds=_builds(
+            "dofa_l",
+            "torchgeo/dofa/dofa_large_patch16_224-0ff904d3.pth",
+            mini={},
+            paper={"patch_size": 16, "embed_dim": 1024, "depth": 24, "num_heads": 16},
+            published_as="dofa",
+        ),
+        by_wavelength=True,
+    ),
+)
+
+BACKBONES: dict[str, BackboneSpec] = {spec.name: spec for spec in _SPECS}
+
+BACKBONE_NAMES: dict[str, BackboneSpec] = BACKBONES | {spec.builds["paper"].name: spec for spec in _SPECS}
+"""Those, and the same by the names of their published sizes: `dinov3_l` is `dinov3` at the paper's scale."""
 
 DEPTH_ENCODER = BackboneSpec(
     name="depth",
@@ -89,14 +192,17 @@ DEPTH_ENCODER = BackboneSpec(
     bands=RGB,
     builds={
         "mini": Build(
+            name="depth",
             weights="depth_mini.safetensors",
             feature_blocks=(0, 1, 2, 3),
-            options={**_TINY, "depth": 4, "dynamic_img_size": True},
+            options={**_SCALED, "depth": 4, **_DYNAMIC},
         ),
         "paper": Build(
+            name="depth_l",
             weights="hub:depth-anything/Depth-Anything-V2-Large/depth_anything_v2_vitl.pth",
             feature_blocks=(7, 11, 15, 23),
-            options={"img_size": 512, "patch_size": 16, "dynamic_img_size": True},
+            options={"img_size": 512, "patch_size": 16, **_DYNAMIC},
+            published_as="depth_anything",
         ),
     },
 )

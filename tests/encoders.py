@@ -1,4 +1,4 @@
-"""Tiny encoders with random weights, one for each way the five backbones are built, and what is checked on them."""
+"""The backbones with random weights, tiny or on the meta device, and what is checked on them."""
 
 from __future__ import annotations
 
@@ -8,52 +8,43 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
-from harness.backbones import Encoder
+from harness.backbones import Encoder, build_encoder
 from harness.lookup import find_method, load_class
 from harness.segmentor import encoder_spec
+from harness.zoo import BACKBONES, RGB
 from methods.base import Method
-from tests.models import BANDS, HEAD, PAPER_HEAD, PX, images, small_vit
+from tests.models import BANDS, HEAD, PAPER_HEAD, PX, images
 
-_ENTRIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "clip": ("vit_large_patch14_clip_224", {}),
-    "sam": ("samvit_large_patch16", {"global_attn_indexes": (1, 3, 5), "window_size": 4, "neck_chans": 0}),
-    "eva02": ("eva02_large_patch14_224", {"ref_feat_shape": (8, 8)}),
-    "dinov2": ("vit_large_patch14_dinov2", {"init_values": 1.0}),
-    "dinov3": ("vit_large_patch16_dinov3", {"init_values": 1.0}),
-}
-ENCODERS = tuple(_ENTRIES)
+ENCODERS = tuple(BACKBONES)
 """CLIP: norm before the blocks; SAM: windows, no prefix tokens, blocks that keep the grid; EVA-02: rotary positions,
 split query, key and value, SwiGLU; DINOv2: layer scale; DINOv3: rotary positions, fused layer, layer scale, and
-registers."""
+registers; DOFA: its own way through the blocks."""
 
 
 def tiny(name: str) -> Encoder:
-    """A frozen encoder for the four bands of `tests.models.images`: 6 blocks, width 96, 4 heads, 8 x 8 patch tokens.
+    """The frozen mini build for the four bands of `tests.models.images`, with random weights, the same at every call.
 
-    Layer scale, where the class has one, is 1 (timm's 1e-5 would hide what a block does). The weights are the same at
-    every call; the feature blocks are 1, 2, 3 and 5.
+    It has 6 blocks, width 96, 4 heads and 8 x 8 patch tokens; the feature blocks are 1, 2, 3 and 5.
 
     Args:
         name: one of `ENCODERS`.
     """
-    entry, options = _ENTRIES[name]
-    return small_vit(entry, in_chans=len(BANDS), **options)
+    torch.manual_seed(0)
+    return build_encoder(BACKBONES[name], "mini", BANDS, "nearest", "random")
 
 
 def large(name: str) -> Encoder:
-    """The same class at the size of the paper, on the meta device: DINOv3-L and so on, and SAM-H."""
+    """The build at the size of the paper, on the meta device: DINOv3-L and so on, and SAM-H."""
     return copy.deepcopy(_large(name))
 
 
 @cache
 def _large(name: str) -> Encoder:
-    entries = {key: entry for key, (entry, _) in _ENTRIES.items()} | {"sam": "samvit_huge_patch16"}
     with torch.device("meta"):
-        return Encoder(timm.create_model(entries[name], num_classes=0), (7, 11, 15, 23))
+        return build_encoder(BACKBONES[name], "paper", RGB, "nearest", "random")
 
 
 def installed(

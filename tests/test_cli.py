@@ -134,7 +134,7 @@ MISSPELT = {
     "list": ("KIND",),
     "list task": ("'task'", "did you mean 'tasks'?"),
     "show": ("KEY",),
-    "pretrain dinov2": ("dinov2", "dinov3"),
+    "pretrain dinov4": ("dinov4", "dinov3"),
 }
 
 

@@ -506,6 +506,11 @@ def test_a_shaken_adapter_is_far_from_its_start() -> None:
     assert all((fresh[name] - shaken[name]).std() > 0.2 for name in fresh)
 
 
+def test_a_random_backbone_is_no_fault_of_the_method() -> None:
+    found = examine(trials("lora", "protocol.encoder_init=random")[0], lambda: None)
+    assert not [said for said in found.values() if said]
+
+
 def test_the_bare_backbone_is_the_one_of_the_trial() -> None:
     for settings in ((), ("protocol.encoder_init=random",)):
         specimen = Specimen(trials("frozen", *settings)[0])
@@ -521,10 +526,11 @@ TUNERS = ["peft:dora", "peft:adalora", "peft:boft"]
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("name", [*OURS, *TUNERS])
-def test_our_methods_keep_to_the_contract(name: str) -> None:
-    made = trials(name)
-    assert {trial.backbone.name for trial in made} == set(BACKBONES)
+def test_our_methods_keep_to_the_contract(name: str, backbone: str) -> None:
+    made = [trial for trial in trials(name) if trial.backbone.name == backbone]
+    assert made
     for trial in made:
         found = {check: said for check, said in examine(trial, lambda: None).items() if said}
-        assert not found, (trial.backbone.name, trial.options.preset)
+        assert not found, trial.options.preset

@@ -63,7 +63,7 @@ def test_the_json_is_pure_and_has_every_key(counted: tuple[str, list[dict[str, A
     text, rows = counted
     assert (text[0], text[-2:]) == ("[", "]\n")
     assert all(row.keys() >= KEYS for row in rows)
-    assert [(row["method"], row["backbone"]) for row in rows] == [(name, "dinov3") for name in VIT_L]
+    assert [(row["method"], row["backbone"]) for row in rows] == [(name, "dinov3_l") for name in VIT_L]
 
 
 def test_counts_at_vit_l(counted: tuple[str, list[dict[str, Any]]]) -> None:

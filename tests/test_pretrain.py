@@ -15,7 +15,8 @@ SHIPPED = {**BACKBONES, "depth": DEPTH_ENCODER}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SHIPPED)
+# one for each way of pretraining: bands expanded, bands drawn, height
+@pytest.mark.parametrize("name", ["sam", "dofa", "depth"])
 def test_pretraining_writes_weights_that_load_and_repeats_bit_for_bit(name, tmp_path):
     for folder in ("one", "two"):
         found = pretrain(name, pretext="canonical", out=tmp_path / folder, steps=2, scenes=20, seed=3)

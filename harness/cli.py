@@ -11,6 +11,7 @@ import typer
 
 from benchmarks.suites import SUITES
 from harness import driver, examine, screen
+from harness.cli_bench import bench
 from harness.listings import LISTINGS
 from harness.lookup import find
 from harness.plan import Request, make_plan
@@ -237,23 +238,7 @@ def params(
     examine.count_parameters(method, backbone, scale, form)
 
 
-bench = typer.Typer(no_args_is_help=True, help="Measure what the harness itself costs.")
 app.add_typer(bench, name="bench")
-
-
-@bench.command("trial")
-def bench_trial(
-    executor: Annotated[
-        list[str], typer.Option("--executor", help="Only this executor (may be repeated).", show_default=False)
-    ] = [],  # noqa: B006
-    workers: Annotated[int, typer.Option("--workers", help="Workers of the ray runs.")] = 2,
-    scale: ScaleName = "mini",
-    trials: Annotated[int, typer.Option("--trials", help="Short trials per executor.")] = 8,
-    stubs: Annotated[int, typer.Option("--stubs", help="Stub trials for the driver's CPU share; 0 for none.")] = 200,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-) -> None:
-    """Overhead of a trial outside its steps, per executor, and the CPU share of the driver."""
-    driver.bench_trial(executor, workers=workers, scale=scale, trials=trials, stubs=stubs, as_json=as_json)
 
 
 def run() -> None:

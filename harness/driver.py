@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness import screen
 from harness.cluster import run_ray
-from harness.lookup import find, find_scale
+from harness.lookup import find, find_method, find_scale
 from harness.plan import Plan, Request, make_plan
 from harness.progress import Screen, counting
 from harness.records import Record, RecordStore, replace_file, writable
@@ -19,6 +19,7 @@ from harness.schedule import Executor, Outcome, Resources, exclusive, run_local
 from harness.split import split_tiles
 from harness.status import Status
 from harness.tracking import Tracker, rebuild, ui_command
+from methods import METHODS
 
 if TYPE_CHECKING:  # pandas costs half a second, and only tables need it
     from harness.tables import ResultTable
@@ -145,6 +146,37 @@ def bench_trial(executors: Sequence[str], *, workers: int, scale: str, trials: i
             advance()
     shares = [measure_driver(workers, stubs)] if stubs else []
     screen.show_bench(overheads, shares, scale=scale, as_json=as_json)
+
+
+def bench_modules(methods: Sequence[str], *, as_json: bool, **sizes: Any) -> int:
+    """Measure and show what methods cost in a block.
+
+    Args:
+        methods: names or files; empty for all but families of tuners, whose names have a colon.
+        as_json: print JSON instead of the table.
+        sizes: fields of `bench_step.Setup`.
+
+    Returns:
+        The exit code: 1 if a method did not run, else 0.
+
+    Raises:
+        ValueError: an unknown name, a size that cannot be measured.
+    """
+    refs = [find_method(name) for name in methods or (name for name in METHODS if ":" not in name)]
+    from harness.bench_modules import measure, measuring, presets
+    from harness.bench_step import Setup
+
+    setup = Setup(**sizes)
+    chosen = [(ref, options) for ref in refs for options in presets(ref.options_class)]
+    facts = setup.facts()
+    with counting("measuring", 1 + len(chosen)) as advance, measuring(setup) as plain:
+        advance()
+        costs = []
+        for ref, options in chosen:
+            costs.append(measure(ref, options, setup))
+            advance()
+    screen.show_modules(plain, costs, facts, as_json=as_json)
+    return int(any(cost.error for cost in costs))
 
 
 def find_record(results: Path, scale: str, key: str) -> Record:

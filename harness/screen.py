@@ -22,6 +22,7 @@ from harness.status import Status
 
 if TYPE_CHECKING:  # what costs time to import, and only some commands need
     from harness.bench import DriverShare, Overhead
+    from harness.bench_modules import Cost, Figures
     from harness.params import Count
     from harness.tables import ResultTable
 
@@ -158,6 +159,46 @@ def show_bench(overheads: Sequence[Overhead], shares: Sequence[DriverShare], *, 
 def _rounded(row: Mapping[str, object]) -> dict[str, object]:
     shown = {name: f"{value:.3f}" if isinstance(value, float) else value for name, value in row.items()}
     return shown | {"share": f"{100 * float(str(row['share'])):.2f} %"}
+
+
+def show_modules(plain: Figures, costs: Sequence[Cost], facts: Mapping[str, object], *, as_json: bool) -> None:
+    """What methods cost in a block beside a plain one, as a table or as JSON; `facts` say what was measured on what."""
+    if as_json:
+        rows = [asdict(cost) for cost in costs]
+        console.print_json(data={"setup": dict(facts), "plain": asdict(plain), "modules": rows})
+        return
+    table = Table(title="one block, plain and with each method", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("\nmethod", overflow="fold")
+    columns = ("fwd\nms", "fwd+\nbwd ms", "time\n×", "\nIQR", "refine\ntime ×", "peak\nMB", "peak\n×", "refine\npeak ×")
+    for column in (*columns, "trained\nper block"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_row("plain block", *_figures(plain, None), "")
+    for cost in costs:
+        if cost.block:
+            name = escape(cost.label.replace(" (", "\n("))
+            table.add_row(name, *_figures(cost.block, cost.refine), f"{cost.parameters_per_block:,}")
+    console.print(table)
+    for cost in costs:
+        if cost.error:
+            console.print(f"[red]{Status.FAILED}[/red] {escape(f'{cost.label}: {cost.error}')}", soft_wrap=True)
+    console.print(
+        "×: over the plain block, timed in turn; IQR: of those ratios; refine: it alone\n"
+        "{repeats} repeats, batch {batch}, {tokens} + {prefix_tokens} tokens of width {width}, {precision}{how}, "
+        "on {machine} ({device}, {threads} CPU thread(s), load {load} before), torch {torch}\n"
+        "Compare ratios, not times: these are of this machine at this hour.".format(
+            **facts, how=", compiled" if facts["compiled"] else ""
+        ),
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )
+
+
+def _figures(whole: Figures, refine: Figures | None) -> list[str]:
+    numbers = (whole.forward_ms, whole.forward_backward_ms, whole.peak_mb)
+    forward, both, peak = (f"{number:.{0 if number >= 100 else 1 if number >= 1 else 3}f}" for number in numbers)
+    times = [f"{whole.ratio:.2f}", f"{whole.ratio_high - whole.ratio_low:.2f}", f"{refine.ratio:.2f}" if refine else ""]
+    return [forward, both, *times, peak, f"{whole.peak_ratio:.2f}", f"{refine.peak_ratio:.2f}" if refine else ""]
 
 
 def show_counts(counts: Sequence[Count]) -> None:

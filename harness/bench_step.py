@@ -1,0 +1,177 @@
+"""One forward and backward pass through a piece of an encoder, timed and weighed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import tempfile
+import time
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from harness.lookup import find
+from methods.base import Method
+
+PATCH = 16
+HEAD_WIDTH = 64
+REGISTERS = 4
+WARM_UPS = 2
+SAMPLE_SECONDS = 0.02
+"""A sample repeats its step until it has lasted about so long: the clock is too coarse for less."""
+_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_DEVICES = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "cpu": "cpu", "cuda": "cuda"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """How large the block is and how it is measured.
+
+    Args:
+        width: token width D; heads are 64 wide.
+        tokens: patch tokens N of an image, a square number; a class token and four registers come on top.
+        batch: images B.
+        precision: `fp32`, or `bf16` by autocast, as trials train.
+        device: `cpu`, `cuda`, or `auto` for CUDA where there is any.
+        compiled: through `torch.compile`.
+        repeats: samples of each time.
+        threads: threads of torch on the CPU.
+    """
+
+    width: int = 1024
+    tokens: int = 1024
+    batch: int = 1
+    precision: str = "fp32"
+    device: str = "auto"
+    compiled: bool = False
+    repeats: int = 10
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built or measured."""
+        for name, least in (("width", 1), ("tokens", 1), ("batch", 1), ("repeats", 2), ("threads", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
+        if self.width % HEAD_WIDTH:
+            raise ValueError(f"--width {self.width}: must be a multiple of {HEAD_WIDTH}, the width of a head")
+        if self.side**2 != self.tokens:
+            raise ValueError(
+                f"--tokens {self.tokens}: must fill a square grid, as {self.side**2} or {(self.side + 1) ** 2} do"
+            )
+        find("precision", self.precision, _PRECISIONS)
+        if find("device", self.device, _DEVICES) == "cuda" and not torch.cuda.is_available():
+            raise ValueError("--device cuda: torch finds no CUDA device here; give --device cpu")
+
+    @property
+    def side(self) -> int:
+        """Rows and columns of the token grid."""
+        return math.isqrt(self.tokens)
+
+    @property
+    def where(self) -> str:
+        """The device, `auto` resolved."""
+        return _DEVICES[self.device]
+
+    def facts(self) -> dict[str, object]:
+        """What was measured, and on what."""
+        chip = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores"
+        return {
+            "width": self.width,
+            "heads": self.width // HEAD_WIDTH,
+            "tokens": self.tokens,
+            "prefix_tokens": 1 + REGISTERS,
+            "batch": self.batch,
+            "precision": self.precision,
+            "device": self.where,
+            "compiled": self.compiled,
+            "repeats": self.repeats,
+            "threads": self.threads,
+            "machine": torch.cuda.get_device_name() if self.where == "cuda" else chip,
+            "load": round(os.getloadavg()[0], 2),
+            "torch": torch.__version__,
+        }
+
+
+class Piece(nn.Module):
+    """A block, a method's `refine`, or one after the other."""
+
+    def __init__(self, block: nn.Module | None, method: Method | None) -> None:
+        """Either may be missing; what a method installed is in the block already."""
+        super().__init__()
+        self.block, self.method = block, method
+
+    def forward(self, x: Tensor, depth_BMD: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Tokens [B, prefix + N, D], depth tokens [B, M, D] -> tokens, auxiliary loss or None."""
+        if self.block is not None:
+            x = self.block(x)
+        return (x, None) if self.method is None else self.method.adapt(x, 0, depth_BMD)
+
+
+class Step:
+    """A forward and a backward pass through a piece, as in the middle of an encoder: gradients come in and go on."""
+
+    def __init__(self, piece: Piece, setup: Setup, depth: bool) -> None:
+        """Draw the input and run until everything is warm."""
+        self.setup, self.piece = setup, piece.to(setup.where)
+        if setup.compiled:
+            self.piece.compile()
+        draw = torch.Generator().manual_seed(0)
+        shape = (setup.batch, 1 + REGISTERS + setup.tokens, setup.width)
+        self.x, self.gradient = (torch.randn(shape, generator=draw).to(setup.where) for _ in range(2))
+        self.x.requires_grad_()
+        shape = (setup.batch, setup.tokens, setup.width)
+        self.depth_BMD = torch.randn(shape, generator=draw).to(setup.where) if depth else None
+        seconds = [self()[1] for _ in range(WARM_UPS)]
+        self.number = max(1, math.ceil(SAMPLE_SECONDS / seconds[-1]))
+
+    def __call__(self) -> tuple[float, float]:
+        """Seconds until the end of the forward pass, and of the backward pass."""
+        self.clear()
+        began = self._clock()
+        with torch.autocast(
+            self.setup.where, _PRECISIONS[self.setup.precision], enabled=self.setup.precision != "fp32"
+        ):
+            out, auxiliary = self.piece(self.x, self.depth_BMD)
+        middle = self._clock()
+        losses = [out] if auxiliary is None or not auxiliary.requires_grad else [out, auxiliary]
+        torch.autograd.backward(losses, [self.gradient.to(out.dtype), None][: len(losses)])
+        return middle - began, self._clock() - began
+
+    def _clock(self) -> float:
+        if self.setup.where == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def sample(self) -> tuple[float, float]:
+        """Mean seconds of the forward pass, and of both, over as many steps as a sample needs."""
+        forward, both = zip(*(self() for _ in range(self.number)), strict=True)
+        return sum(forward) / self.number, sum(both) / self.number
+
+    def clear(self) -> None:
+        """Drop all gradients, so that the next step makes them anew."""
+        self.x.grad = None
+        self.piece.zero_grad(set_to_none=True)
+
+    def peak(self) -> int:
+        """Most bytes that the step holds at a time beyond what was there before it."""
+        self.clear()
+        if self.setup.where == "cuda":
+            before = torch.cuda.memory_allocated()
+            torch.cuda.reset_peak_memory_stats()
+            self()
+            return torch.cuda.max_memory_allocated() - before
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it writes to standard error that it starts and finds no GPU
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            self()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "trace.json"
+            profiler.export_chrome_trace(str(path))
+            events = json.loads(path.read_bytes())["traceEvents"]
+        changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event["name"] == "[memory]")
+        return max(accumulate(int(size) for _, size in changes))

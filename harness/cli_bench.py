@@ -1,0 +1,62 @@
+"""The commands `bench trial` and `bench modules`: parse, call. No logic."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from harness import driver
+
+bench = typer.Typer(no_args_is_help=True, help="Measure what the harness itself costs, and the methods.")
+
+
+@bench.command("trial")
+def bench_trial(
+    executor: Annotated[
+        list[str], typer.Option("--executor", help="Only this executor (may be repeated).", show_default=False)
+    ] = [],  # noqa: B006
+    workers: Annotated[int, typer.Option("--workers", help="Workers of the ray runs.")] = 2,
+    scale: Annotated[str, typer.Option("--scale", help="Scale of the trials.")] = "mini",
+    trials: Annotated[int, typer.Option("--trials", help="Short trials per executor.")] = 8,
+    stubs: Annotated[int, typer.Option("--stubs", help="Stub trials for the driver's CPU share; 0 for none.")] = 200,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Overhead of a trial outside its steps, per executor, and the CPU share of the driver."""
+    driver.bench_trial(executor, workers=workers, scale=scale, trials=trials, stubs=stubs, as_json=as_json)
+
+
+@bench.command("modules")
+def bench_modules(
+    method: Annotated[
+        list[str],
+        typer.Option(
+            "--method",
+            help="Only this method, by name (`peft:TUNER` too) or path/to/file.py:Class (repeatable).",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006
+    width: Annotated[int, typer.Option("--width", help="Token width; heads are 64 wide.")] = 1024,
+    tokens: Annotated[int, typer.Option("--tokens", help="Patch tokens of an image: a square number.")] = 1024,
+    batch: Annotated[int, typer.Option("--batch", help="Images at a time.")] = 1,
+    precision: Annotated[str, typer.Option("--precision", help="`fp32`, or `bf16` by autocast.")] = "fp32",
+    device: Annotated[str, typer.Option("--device", help="`cpu`, `cuda`, or `auto`: CUDA if there is any.")] = "auto",
+    compiled: Annotated[bool, typer.Option("--compile", help="Through torch.compile, block and methods.")] = False,
+    repeats: Annotated[int, typer.Option("--repeats", help="Samples of each time, in turn with the block's.")] = 10,
+    threads: Annotated[int, typer.Option("--threads", help="Threads of torch on the CPU.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+) -> None:
+    """Time and memory of a block with each method, beside a plain one; exit code 1 if a method does not run."""
+    code = driver.bench_modules(
+        method,
+        width=width,
+        tokens=tokens,
+        batch=batch,
+        precision=precision,
+        device=device,
+        compiled=compiled,
+        repeats=repeats,
+        threads=threads,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)

@@ -133,7 +133,7 @@ def _measure_plain(setup: Setup) -> Figures:
 def _measure(ref: MethodRef, options: Options, setup: Setup) -> Cost:
     torch.compiler.reset()  # it would stop compiling the same code for yet another method, and say nothing
     one, two = (_trained(ref, options, setup, blocks) for blocks in (1, 2))
-    encoder, method = _build(ref, options, setup, blocks=1)
+    encoder, method = build(ref, options, setup, blocks=1)
     refining = method if method.refines else None
     depth = options.needs_depth
     plain, block = _plain(setup), Step(Piece(encoder.blocks[0], refining), setup, depth)
@@ -188,7 +188,7 @@ def _encoder(setup: Setup, blocks: int) -> Encoder:
     return Encoder(model, tuple(range(blocks)))
 
 
-def _build(ref: MethodRef, options: Options, setup: Setup, blocks: int) -> tuple[Encoder, Method]:
+def build(ref: MethodRef, options: Options, setup: Setup, blocks: int) -> tuple[Encoder, Method]:
     """An encoder with a method installed, in training mode; frozen modules stay in evaluation mode, as in trials."""
     encoder = _encoder(setup, blocks)
     spec = encoder_spec(encoder, PATCH * setup.side, SCALES["paper"].head, True, None)
@@ -205,7 +205,7 @@ def _build(ref: MethodRef, options: Options, setup: Setup, blocks: int) -> tuple
 def _trained(ref: MethodRef, options: Options, setup: Setup, blocks: int) -> int:
     """Trainable parameters in the blocks and in the method, without those that count as head."""
     with torch.device("meta"):
-        encoder, method = _build(ref, options, setup, blocks)
+        encoder, method = build(ref, options, setup, blocks)
     head = tuple(f"{part}." for part in method.pyramid_parts)
     named = [*encoder.blocks.named_parameters(prefix="blocks"), *method.named_parameters()]
     trained = {id(p): p.numel() for name, p in named if p.requires_grad and not name.startswith(head)}

@@ -31,7 +31,7 @@ class Figures:
     """Figures of one piece of an encoder, and their ratios to the plain block's.
 
     Args:
-        forward_ms: median time of a training forward pass.
+        forward_ms: median time of a training forward pass, by `Setup.clock`.
         forward_backward_ms: median time of it and the backward pass, to the input and to what trains.
         ratio: median over the repeats of `forward_backward_ms` over that of the plain block just before.
         ratio_low: their lower quartile.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -78,6 +79,11 @@ class Setup:
         """The device, `auto` resolved."""
         return _DEVICES[self.device]
 
+    @property
+    def clock(self) -> str:
+        """What passes: on one thread the CPU's time, which leaves out what other programs take."""
+        return "CPU time" if self.where == "cpu" and self.threads == 1 else "wall time"
+
     def facts(self) -> dict[str, object]:
         """What was measured, and on what."""
         chip = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores"
@@ -92,6 +98,7 @@ class Setup:
             "compiled": self.compiled,
             "repeats": self.repeats,
             "threads": self.threads,
+            "clock": self.clock,
             "machine": torch.cuda.get_device_name() if self.where == "cuda" else chip,
             "load": round(os.getloadavg()[0], 2),
             "torch": torch.__version__,
@@ -146,7 +153,7 @@ class Step:
     def _clock(self) -> float:
         if self.setup.where == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter()
+        return time.process_time() if self.setup.clock == "CPU time" else time.perf_counter()
 
     def sample(self) -> tuple[float, float]:
         """Mean seconds of the forward pass, and of both, over as many steps as a sample needs."""
@@ -161,6 +168,7 @@ class Step:
     def peak(self) -> int:
         """Most bytes that the step holds at a time beyond what was there before it."""
         self.clear()
+        gc.collect()  # what it would free on the way is no part of the step
         if self.setup.where == "cuda":
             before = torch.cuda.memory_allocated()
             torch.cuda.reset_peak_memory_stats()

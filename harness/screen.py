@@ -184,7 +184,7 @@ def show_modules(plain: Figures, costs: Sequence[Cost], facts: Mapping[str, obje
     console.print(
         "×: over the plain block, timed in turn; IQR: of those ratios; refine: it alone\n"
         "{repeats} repeats, batch {batch}, {tokens} + {prefix_tokens} tokens of width {width}, {precision}{how}, "
-        "on {machine} ({device}, {threads} CPU thread(s), load {load} before), torch {torch}\n"
+        "{clock} on {machine} ({device}, {threads} CPU thread(s), load {load} before), torch {torch}\n"
         "Compare ratios, not times: these are of this machine at this hour.".format(
             **facts, how=", compiled" if facts["compiled"] else ""
         ),

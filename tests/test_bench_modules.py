@@ -24,7 +24,7 @@ BUILT_IN = [name for name in METHODS if ":" not in name]
 FIGURES = {"forward_ms", "forward_backward_ms", "ratio", "ratio_low", "ratio_high", "peak_mb", "peak_ratio"}
 FACTS = {
     *("width", "heads", "tokens", "prefix_tokens", "batch", "precision", "device", "compiled", "repeats", "threads"),
-    *("machine", "load", "torch"),
+    *("clock", "machine", "load", "torch"),
 }
 KEYS = {"method", "preset", "parameters_per_block", "parameters_shared", "block", "refine", "error"}
 
@@ -242,6 +242,12 @@ def test_mistakes_are_refused(program: Program, args: tuple[object, ...], words:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there_is_refused(program: Program) -> None:
     assert_refused(program(*SMALL, "--device", "cuda"), "--device cuda", "--device cpu")
+
+
+def test_one_thread_is_timed_by_the_cpus_clock_and_several_by_the_walls() -> None:
+    for threads, clock in ((1, "CPU time"), (2, "wall time")):
+        setup = Setup(device="cpu", threads=threads)
+        assert setup.facts()["clock"] == setup.clock == clock
 
 
 def test_a_block_that_cannot_be_measured_is_the_users_mistake_and_the_threads_are_restored(

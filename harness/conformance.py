@@ -5,7 +5,6 @@ Each check builds the method on a backbone, does one thing, and says what is wro
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -14,11 +13,12 @@ from torch import Tensor
 
 from benchmarks.tasks import IGNORE
 from harness.backbones import Encoder
-from harness.lookup import find_method, load_class
+from harness.lookup import built_in, load_class
 from harness.optim import build_optimizer
 from harness.params import Count, adapter_parameters, count, frozen_parameters, unregistered
 from harness.scales import SCALES, Scale
 from harness.segmentor import Losses, Segmentor, build_segmentor
+from harness.sources import place
 from harness.trial import Trial
 from methods.base import Method
 
@@ -59,7 +59,7 @@ class Specimen:
 
     def bare(self) -> Encoder:
         """The backbone without the method."""
-        frozen = find_method("frozen")
+        frozen = built_in("frozen")
         return build_segmentor(replace(self.trial, seed=0, method=frozen, options=frozen.options_class())).encoder
 
     def count(self, scale: Scale) -> Count:
@@ -298,5 +298,4 @@ def examine(trial: Trial, on_check: Callable[[], None]) -> dict[str, str]:
 
 def told(error: Exception, trial: Trial) -> str:
     """An error in words, with the line of the method's file that led to it."""
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if trial.method.target.startswith(f.filename)]
-    return f"{type(error).__name__}: {error}" + (f" (line {lines[-1]} of the method's file)" if lines else "")
+    return f"{type(error).__name__}: {error}" + place(error, trial.method.target.rpartition(":")[0])

@@ -19,6 +19,7 @@ from harness.schedule import Executor, Outcome, Resources, exclusive, run_local
 from harness.split import split_tiles
 from harness.status import Status
 from harness.tracking import Tracker, rebuild, ui_command
+from harness.trial import Trial
 from methods import METHODS
 
 if TYPE_CHECKING:  # pandas costs half a second, and only tables need it
@@ -81,7 +82,7 @@ def run_suite(request: Request, running: Running) -> int:
                 with Screen(len(pending), tracker.record if tracker else None) as watcher:
                     outcomes = execute(pending, store, watcher, resources)
             records = list(store)
-            tables, paths = _write_tables(records, folder)
+            tables, paths = _write_tables(records, folder, [planned.trial for planned in plan.trials])
             if tracker:
                 for record in records:  # also those of earlier runs, which cost next to nothing
                     tracker.record(record)
@@ -212,11 +213,13 @@ def _existing(results: Path, scale: str) -> RecordStore:
     return store
 
 
-def _write_tables(records: Iterable[Record], folder: Path) -> tuple[list[ResultTable], list[Path]]:
+def _write_tables(
+    records: Iterable[Record], folder: Path, planned: Iterable[Trial] = ()
+) -> tuple[list[ResultTable], list[Path]]:
     """Build and write all tables; their Markdown files come back with them."""
     from harness.tables import build_tables, write_tables  # pandas
 
-    tables = build_tables(records, folder.name)
+    tables = build_tables(records, folder.name, planned)
     with writable(folder / "tables"):
         return tables, write_tables(tables, folder / "tables")
 

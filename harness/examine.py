@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from harness import screen
-from harness.lookup import find, find_method, find_scale
+from harness.lookup import built_in, find, find_method, find_scale
 from harness.plan import Request, make_plan
 from harness.progress import counting
 from harness.trial import Trial
@@ -30,7 +30,15 @@ def check_method(method: str, backbones: Sequence[str], settings: Sequence[str])
     Raises:
         ValueError: an unknown name, option or value.
     """
-    request = Request(suite="all", scale="test", methods=(method,), backbones=backbones, seeds=1, settings=settings)
+    request = Request(
+        suite="all",
+        scale="test",
+        methods=(method,),
+        backbones=backbones,
+        seeds=1,
+        settings=settings,
+        recorded=False,
+    )
     trials = {_column(planned.trial): planned.trial for planned in make_plan(request, None).trials}
     from harness.conformance import CHECKS, examine
 
@@ -52,7 +60,7 @@ def count_parameters(methods: Sequence[str], backbones: Sequence[str], scale: st
         ValueError: an unknown name.
     """
     write = find("format", form, _FORMATS)
-    refs = [find_method(name) for name in methods or METHODS]
+    refs = [find_method(name) for name in methods] or [built_in(name) for name in METHODS]
     specs = [find("backbone", name, BACKBONE_NAMES) for name in backbones or BACKBONES]
     chosen = find_scale(scale)
     from harness.params import count

@@ -1,28 +1,55 @@
-"""What `python run.py list` shows: tasks, backbones, methods, suites. Free of torch."""
+"""What `python run.py list` shows: tasks, backbones, methods, suites, free of torch; and plug-ins, which need it."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from benchmarks.suites import SUITES
 from benchmarks.tasks import TASKS
-from harness.lookup import find_method
+from harness import plugins
+from harness.lookup import built_in, find_method
+from harness.trial import MethodRef
 from harness.zoo import BACKBONES
 from methods import METHODS
 
+log = logging.getLogger(__name__)
+
 
 def _method_rows() -> list[dict[str, object]]:
-    classes = {name: find_method(name).options_class for name in METHODS}
-    return [
-        {
-            "name": name,
-            "title": options.title,
-            "depth": "yes" if options.make({}).needs_depth else "no",
-            "presets (port)": ", ".join(f"{preset} ({port})" for preset, port in options.ports.items()),
-            "paper": options.paper,
-        }
-        for name, options in classes.items()
-    ]
+    """Ours with their facts; plug-ins by their metadata alone, because their facts cost the import of torch."""
+    rows = [_facts(built_in(name)) for name in METHODS]
+    wrong = plugins.defects()
+    for name, offers in plugins.installed().items():
+        if name in wrong:
+            log.warning(wrong[name])
+            continue
+        (plugin,) = offers
+        title = f"plug-in of {plugin.distribution}"
+        rows.append({**dict.fromkeys(rows[0], ""), "name": name, "title": title, "paper": "see `list plugins`"})
+    return rows
+
+
+def _plugin_rows() -> list[dict[str, object]]:
+    """Every plug-in that works, with its facts; imports them, and torch. A broken one is warned about."""
+    rows = []
+    for name, offers in plugins.installed().items():
+        try:
+            rows.append({**_facts(find_method(name)), "from": f"{offers[0].target} of {offers[0].distribution}"})
+        except ValueError as error:
+            log.warning(str(error))
+    return rows
+
+
+def _facts(method: MethodRef) -> dict[str, object]:
+    options = method.options_class
+    return {
+        "name": method.name,
+        "title": options.title,
+        "depth": "yes" if options.make({}).needs_depth else "no",
+        "presets (port)": ", ".join(f"{preset} ({port})" for preset, port in options.ports.items()),
+        "paper": options.paper,
+    }
 
 
 LISTINGS: dict[str, Callable[[], list[dict[str, object]]]] = {
@@ -46,5 +73,6 @@ LISTINGS: dict[str, Callable[[], list[dict[str, object]]]] = {
         for b in BACKBONES.values()
     ],
     "methods": _method_rows,
+    "plugins": _plugin_rows,
     "suites": lambda: [{"name": s.name, "seeds": s.seeds, "what": s.title} for s in SUITES.values()],
 }

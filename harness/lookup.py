@@ -1,17 +1,16 @@
-"""From names to things: tasks, backbones, suites, methods (ours, or from a file outside). Free of torch for ours."""
+"""From names to things: tasks, backbones, suites, methods (ours, or from outside). Free of torch for ours."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar, cast
 
+from harness.plugins import installed, sole
 from harness.scales import SCALES, Scale
+from harness.sources import fingerprint, import_source
 from harness.trial import MethodRef, Trial
 from methods import METHODS, OPTIONS, REFUSED
 from methods.options import Options, nearest
@@ -36,27 +35,40 @@ def find_scale(name: str) -> Scale:
 
 
 def find_method(name: str) -> MethodRef:
-    """A built-in method by name, or a class from a file outside as `path/to/file.py:Class`.
+    """A method by name, built in or of an installed plug-in, or a class from a file as `path/to/file.py:Class`.
 
     Raises:
-        ValueError: unknown name, missing file, or a class that is no method.
+        ValueError: unknown or ambiguous name, missing file, or a class that is no method.
     """
     if name in REFUSED:
         raise ValueError(f"method {name} is not offered: {REFUSED[name]}")
-    if ".py:" not in name:
-        options = _attribute(find("method", name, OPTIONS))
-        return MethodRef(name=name, target=METHODS[name], options_class=options)
-    path = Path(name.rpartition(":")[0])
-    if not path.is_file():
-        raise ValueError(f"method file {path} does not exist: give --method path/to/file.py:Class")
-    source_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    cls = load_class(f"{path.resolve()}:{name.rpartition(':')[2]}", source_sha256)
-    return MethodRef(
-        name=str(cls.Options.name),
-        target=f"{path.resolve()}:{cls.__name__}",
-        options_class=cast(type[Options], cls.Options),
-        source_sha256=source_sha256,
-    )
+    if ".py:" in name:
+        path, _, cls = name.rpartition(":")
+        if not Path(path).is_file():
+            raise ValueError(f"method file {path} does not exist: give --method path/to/file.py:Class")
+        return _external(f"{Path(path).resolve()}:{cls}")
+    offers = installed()
+    if name not in offers:
+        return built_in(find("method", name, {known: known for known in [*METHODS, *offers]}))
+    plugin = sole(name, offers[name])
+    method = _external(plugin.target)
+    if method.name != name:
+        raise ValueError(
+            f"plug-in {name} of {plugin.distribution}: {plugin.target} is called {method.name!r} in its Options class: "
+            f"give the two one name"
+        )
+    return method
+
+
+def built_in(name: str) -> MethodRef:
+    """One of our own methods, whatever is installed; its options alone are imported, which are free of torch."""
+    return MethodRef(name=name, target=METHODS[name], options_class=_attribute(OPTIONS[name]))
+
+
+def _external(target: str) -> MethodRef:
+    source = fingerprint(target.rpartition(":")[0])
+    options_class = cast(type[Options], load_class(target, source).Options)
+    return MethodRef(name=str(options_class.name), target=target, options_class=options_class, source_sha256=source)
 
 
 def load_class(target: str, source_sha256: str = "") -> Any:
@@ -64,15 +76,12 @@ def load_class(target: str, source_sha256: str = "") -> Any:
 
     Args:
         target: `module:Class` or `path/to/file.py:Class`.
-        source_sha256: what the file's source must hash to; empty for any.
+        source_sha256: what its source must hash to, if it is not ours; empty for any.
 
     Raises:
-        ValueError: the file has changed or has no such class, or the class is no `Method` with options.
+        ValueError: the source has changed or has no such class, or the class is no `Method` with options.
     """
-    path = target.rpartition(":")[0]
-    if source_sha256 and hashlib.sha256(Path(path).read_bytes()).hexdigest() != source_sha256:
-        raise ValueError(f"method file {path} has changed since the plan was made: run the command again")
-    cls = _attribute(target)
+    cls = _attribute(target, source_sha256)
     from methods.base import Method
 
     if not (isinstance(cls, type) and issubclass(cls, Method) and hasattr(cls, "Options")):
@@ -84,7 +93,7 @@ def load_class(target: str, source_sha256: str = "") -> Any:
 
 
 def pack(trial: Trial) -> dict[str, Any]:
-    """A trial as it travels to another process: a method from a file outside is no module there yet."""
+    """A trial as it travels to another process: a method from outside is no module there yet."""
     plain = {field.name: getattr(trial, field.name) for field in fields(trial)}
     method = {"name": trial.method.name, "target": trial.method.target, "source_sha256": trial.method.source_sha256}
     return {**plain, "method": method, "options": asdict(trial.options)}
@@ -94,7 +103,7 @@ def unpack(parcel: Mapping[str, Any]) -> Trial:
     """The trial that `pack` was given.
 
     Raises:
-        ValueError: the method's file has changed, or cannot be imported here.
+        ValueError: the method's source has changed, or cannot be imported here.
     """
     method = parcel["method"]
     if method["source_sha256"]:
@@ -105,27 +114,11 @@ def unpack(parcel: Mapping[str, Any]) -> Trial:
     return Trial(**{**parcel, "method": ref, "options": options_class.make(parcel["options"])})
 
 
-def _attribute(target: str) -> Any:
+def _attribute(target: str, source_sha256: str = "") -> Any:
     where, _, name = target.rpartition(":")
-    module = _import_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+    outside = source_sha256 or where.endswith(".py")
+    module = import_source(where, source_sha256) if outside else importlib.import_module(where)
     known = [key for key, value in vars(module).items() if isinstance(value, type)]
     if not hasattr(module, name):
         raise ValueError(f"{where} has no class {name!r}{nearest(name, known)}")
     return getattr(module, name)
-
-
-def _import_file(path: Path) -> ModuleType:
-    source = path.read_bytes()
-    # by source, so that a mended file is never answered from the modules of a long-lived process
-    name = f"dgss_external_{hashlib.sha256(str(path).encode() + source).hexdigest()[:16]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    module = ModuleType(name)
-    module.__file__ = str(path)
-    sys.modules[name] = module  # dataclasses look their module up
-    try:
-        exec(compile(source, path, "exec"), module.__dict__)
-    except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError) as error:
-        del sys.modules[name]
-        raise ValueError(f"method file {path} cannot be imported ({type(error).__name__}: {error}): mend it") from error
-    return module

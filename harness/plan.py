@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from benchmarks.suites import SUITES, Cell
 from benchmarks.tasks import TASKS, DataSource, Task
 from harness.estimate import Times
-from harness.lookup import find, find_method, find_scale
+from harness.lookup import built_in, find, find_method, find_scale
 from harness.records import RecordStore
 from harness.scales import Protocol
 from harness.status import Status
@@ -35,6 +35,7 @@ class Request:
         seeds: number of seeds; 0 for the suite's own.
         settings: `method.option=value` and `protocol.field=value`.
         data_root: folder of real data sets, or None for embedded scenes.
+        recorded: the trials will leave records, so that a method must not carry the name of a built-in.
     """
 
     suite: str
@@ -45,6 +46,7 @@ class Request:
     seeds: int = 0
     settings: Sequence[str] = ()
     data_root: Path | None = None
+    recorded: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,8 +164,9 @@ class _Expansion:
         chosen = [find("backbone", name, BACKBONE_NAMES) for name in request.backbones or BACKBONES]
         self.backbones = {spec.name: spec for spec in chosen}
         given = [found for name in request.methods for found in _methods(name)]
-        self.given_methods = _by_name(given)
-        self.methods = self.given_methods or {name: find_method(name) for name in METHODS}
+        ours = {name: built_in(name) for name in METHODS}
+        self.given_methods = _by_name(given, ours.values() if request.recorded else ())
+        self.methods = self.given_methods or ours
         self.contenders = self.given_methods or {n: m for n, m in self.methods.items() if not m.options_class.control}
         if request.seeds < 0:
             raise ValueError(f"--seeds {request.seeds}: give 1 or more")
@@ -269,23 +272,24 @@ def _relevant(protocol: Protocol, options: Options, backbone: BackboneSpec) -> P
 
 
 def _methods(name: str) -> list[MethodRef]:
-    """The method of that name; for `all`, every one that a wildcard stands for."""
+    """The method of that name; for `all`, every one that a wildcard stands for, which no plug-in is."""
     if name != "all":
         return [find_method(name)]
-    every = [find_method(known) for known in METHODS]
+    every = [built_in(known) for known in METHODS]
     return [method for method in every if not method.options_class.control]
 
 
-def _by_name(methods: Sequence[MethodRef]) -> dict[str, MethodRef]:
-    found: dict[str, MethodRef] = {}
-    for method in methods:
-        other = found.setdefault(method.name, method)
+def _by_name(methods: Sequence[MethodRef], taken: Iterable[MethodRef]) -> dict[str, MethodRef]:
+    """The methods by name; in tables one would stand in the row of another that has its name, given or `taken`."""
+    found = {method.name: method for method in (*taken, *methods)}
+    for method in (*taken, *methods):
+        other = found[method.name]
         if other != method:
             raise ValueError(
-                f"two methods are called {method.name!r} ({other.target} and {method.target}): give one another name "
+                f"two methods are called {method.name!r} ({method.target} and {other.target}): give one another name "
                 f"in its Options class"
             )
-    return found
+    return {method.name: method for method in methods}
 
 
 def _match(name: str, known: Mapping[str, T]) -> list[T]:

@@ -251,6 +251,9 @@ def show_record(record: Record) -> None:
 
 def show_listing(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     """A plain list of things with their facts."""
+    if not rows:
+        console.print(f"no {title}")
+        return
     table = Table(title=title, title_justify="left", box=None)
     for column in rows[0]:
         table.add_column(column, overflow="fold")

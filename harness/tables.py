@@ -6,7 +6,7 @@ A recipe is the protocol without its controls: records of different recipes neve
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ import pandas as pd
 
 from harness.metrics import Bootstrap, Interval, by_scene, interval
 from harness.records import Record
-from harness.scales import Protocol
 from harness.split import SOURCE_VAL, TARGET
 from harness.status import Status
-from harness.trial import digest, special
+from harness.trial import Trial, special
+from harness.variants import current, row_of, table_of
 
 MIN_SEEDS, MIN_SCENES = 3, 10
 """Below these numbers no difference is marked as significant."""
@@ -55,12 +55,18 @@ class _Row:
     areas: np.ndarray[Any, np.dtype[np.int64]] = field(repr=False)
 
 
-def build_tables(records: Iterable[Record], scale: str) -> list[ResultTable]:
-    """All tables of a results folder, in a fixed order. Failed records take no part."""
+def build_tables(records: Iterable[Record], scale: str, planned: Iterable[Trial] = ()) -> list[ResultTable]:
+    """All tables of a results folder, in a fixed order; failed and stale records take no part.
+
+    Args:
+        records: every record of the folder.
+        scale: the scale's name, for the headings.
+        planned: the trials of the suite at hand, beside which older records of the same rows are stale.
+    """
     groups: dict[str, list[Record]] = {}
-    for record in records:
+    for record in current(records, planned):
         if record.status is Status.DONE:
-            groups.setdefault(_group(record), []).append(record)
+            groups.setdefault(table_of(record.inputs), []).append(record)
     tables = [(group, _table(groups[group], scale)) for group in sorted(groups)]
     names = Counter(table.name for _, table in tables)
     # what no label tells apart (an older data set, another head) must not overwrite one another's files
@@ -70,10 +76,11 @@ def build_tables(records: Iterable[Record], scale: str) -> list[ResultTable]:
     return sorted(distinct, key=lambda table: table.name)
 
 
-def write_tables(tables: Iterable[ResultTable], folder: Path) -> list[Path]:
-    """Write each table as Markdown, LaTeX and CSV; returns the Markdown files."""
+def write_tables(tables: Collection[ResultTable], folder: Path) -> list[Path]:
+    """Write each table as Markdown, LaTeX and CSV, and remove those of earlier ones; returns the Markdown files."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
+    _remove_others(folder, {table.name for table in tables})
     for table in tables:
         alignment = ["left", *["right"] * (len(table.display.columns) - 1)]
         markdown = table.display.to_markdown(index=False, disable_numparse=True, colalign=alignment)
@@ -92,20 +99,19 @@ def write_tables(tables: Iterable[ResultTable], folder: Path) -> list[Path]:
     return written
 
 
+def _remove_others(folder: Path, names: Collection[str]) -> None:
+    """Remove tables of other names: all their rows are gone."""
+    for latex in folder.glob("*.tex"):
+        files = [latex.with_suffix(suffix) for suffix in (".md", ".tex", ".csv")]
+        if latex.stem not in names and all(file.is_file() for file in files):
+            for file in files:
+                file.unlink()
+
+
 def _escape(text: str) -> str:
     for sign in ("%", "_", "&", "#"):
         text = text.replace(sign, "\\" + sign)
     return text.replace("·", "--")
-
-
-def _group(record: Record) -> str:
-    """Task, data (with its fingerprint) and recipe: what a table's rows have in common."""
-    inputs = record.inputs
-    return digest([inputs["task"], inputs["task_version"], inputs["data_fingerprint"], inputs["head"], _recipe(inputs)])
-
-
-def _recipe(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in inputs["protocol"].items() if name not in Protocol.CONTROLS}
 
 
 def _table(records: list[Record], scale: str) -> ResultTable:
@@ -130,37 +136,22 @@ def _slug(recipe: str) -> str:
 
 
 def _rows(records: list[Record]) -> list[_Row]:
-    """One row per name; of variants that only weights, versions or sources tell apart, the newest."""
-    variants: dict[str, list[Record]] = {}
+    """One row per name, its records by seed."""
+    named: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
-        inputs = record.inputs
-        variant = {name: value for name, value in inputs.items() if name != "seed"}
-        variants.setdefault(digest(variant), []).append(record)
-    newest: dict[tuple[str, ...], list[Record]] = {}
-    for same in variants.values():
-        other = newest.setdefault(_name(same[0]), same)
-        if _finished(same) > _finished(other):
-            newest[_name(same[0])] = same
+        named.setdefault(row_of(record.inputs, record.result["labels"]), []).append(record)
     rows = []
-    for same in newest.values():
+    for same in named.values():
         same.sort(key=lambda record: int(record.inputs["seed"]))
         domains, areas = _target_scenes(same)
         rows.append(_Row(records=same, domains=domains, areas=areas))
     return sorted(rows, key=_order)
 
 
-def _name(record: Record) -> tuple[str, ...]:
-    labels = record.result["labels"]
-    return (labels["backbone"], labels["controls"], record.inputs["method"], labels["options"])
-
-
-def _finished(records: list[Record]) -> str:
-    return max(str(record.run["finished"]) for record in records)
-
-
 def _order(row: _Row) -> tuple[Any, ...]:
-    backbone, controls, method, options = _name(row.records[0])
-    return (backbone, controls, not row.records[0].result["labels"]["baseline"], method, options)
+    inputs, labels = row.records[0].inputs, row.records[0].result["labels"]
+    backbone, controls, method, options = row_of(inputs, labels)
+    return (backbone, controls, not labels["baseline"], method, options)
 
 
 def _baseline_of(row: _Row, rows: list[_Row]) -> _Row | None:

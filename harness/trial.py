@@ -17,7 +17,7 @@ from methods.options import Options
 
 @dataclass(frozen=True, kw_only=True)
 class MethodRef:
-    """A method by name, without its code: where its class is, its options class, and its source's hash if external."""
+    """A method by name, without its code: where its class is, its options class, and its source's hash if not ours."""
 
     name: str
     target: str
@@ -55,6 +55,8 @@ class Trial:
             "method": self.method.name,
             "method_version": self.options.version,
             "method_source_sha256": self.method.source_sha256,
+            # one source may hold several classes that share their Options
+            **({"method_class": self.method.target.rpartition(":")[2]} if self.method.source_sha256 else {}),
             "lr_scale": self.options.lr_scale,
             "options": asdict(self.options),
             "protocol": asdict(self.protocol),

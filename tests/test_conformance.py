@@ -289,7 +289,7 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     ),
     "no_bf16": (
         "bf16",
-        r"Error: .*BFloat16.* \(line \d+ of the method's file\)",
+        r"Error: .*BFloat16.* \(line \d+ of mine\.py\)",
         """
     def refine(self, x, layer, depth=None):
         square = x[:, :4, :4].matmul(x[:, :4, :4].mT)
@@ -355,12 +355,12 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     ),
     "install_fails": (
         "runs",
-        r"AttributeError: .*no_such_part.* \(line \d+ of the method's file\)",
+        r"AttributeError: .*no_such_part.* \(line \d+ of mine\.py\)",
         "    def install(self, encoder):\n        encoder.no_such_part\n",
     ),
     "any_error": (
         "runs",
-        r"ZeroDivisionError: .* \(line \d+ of the method's file\)",
+        r"ZeroDivisionError: .* \(line \d+ of mine\.py\)",
         "    def refine(self, x, layer, depth=None):\n        return x * (1 / 0)\n",
     ),
     "shape": (

@@ -1,0 +1,58 @@
+"""Which records tables show: of those that would share a row, only the ones that belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harness.records import Record
+from harness.scales import Protocol
+from harness.trial import Trial, digest
+
+
+def table_of(inputs: Mapping[str, Any]) -> str:
+    """Task, data (with its fingerprint) and recipe: what a table's rows have in common."""
+    return digest([inputs["task"], inputs["task_version"], inputs["data_fingerprint"], inputs["head"], _recipe(inputs)])
+
+
+def row_of(inputs: Mapping[str, Any], labels: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a reader can tell a row by within its table."""
+    return (labels["backbone"], labels["controls"], inputs["method"], labels["options"])
+
+
+def current(records: Iterable[Record], planned: Iterable[Trial] = ()) -> list[Record]:
+    """The records without stale ones: of one row, those of one source, version and weights, whatever the seed.
+
+    These are the planned ones; where nothing is planned, the newest ones, failures included. So a row goes when its
+    method's source has changed, and comes back when the source does.
+
+    Args:
+        records: every record of a results folder.
+        planned: the trials of the suite at hand.
+    """
+    wanted: dict[tuple[str, ...], set[str]] = {}
+    for trial in planned:
+        inputs = trial.inputs()
+        wanted.setdefault(_place(inputs, trial.labels()), set()).add(_variant(inputs))
+    kept: dict[tuple[str, ...], dict[str, list[Record]]] = {}
+    for record in records:
+        place, variant = _place(record.inputs, record.result["labels"]), _variant(record.inputs)
+        if variant in wanted.get(place, {variant}):
+            kept.setdefault(place, {}).setdefault(variant, []).append(record)
+    return [record for variants in kept.values() for record in max(variants.values(), key=_finished)]
+
+
+def _place(inputs: Mapping[str, Any], labels: Mapping[str, Any]) -> tuple[str, ...]:
+    return (table_of(inputs), *row_of(inputs, labels))
+
+
+def _recipe(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in inputs["protocol"].items() if name not in Protocol.CONTROLS}
+
+
+def _variant(inputs: Mapping[str, Any]) -> str:
+    return digest({name: value for name, value in inputs.items() if name != "seed"})
+
+
+def _finished(records: list[Record]) -> str:
+    return max(str(record.run["finished"]) for record in records)

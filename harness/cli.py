@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.suites import SUITES
-from harness import driver, examine, screen
+from harness import driver, examine, screen, template
 from harness.cli_bench import bench
 from harness.listings import LISTINGS
 from harness.lookup import find
@@ -35,7 +35,7 @@ MethodNames = Annotated[
     list[str],
     typer.Option(
         "--method",
-        help="Only this method, by name or path/to/file.py:Class (repeatable); `all` for every one.",
+        help="Only this method, by name or path/to/file.py:Class (repeatable); `all` for every built-in one.",
         show_default=False,
     ),
 ]
@@ -165,9 +165,9 @@ def plan(
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="tasks, backbones, methods or suites", metavar="KIND")],
+    kind: Annotated[str, typer.Argument(help="tasks, backbones, methods, plugins or suites", metavar="KIND")],
 ) -> None:
-    """List what there is: tasks, backbones, methods or suites."""
+    """List what there is: tasks, backbones, methods, methods of installed packages (plugins), or suites."""
     rows = find("kind of thing", kind, LISTINGS)()
     screen.show_listing(kind, rows)
 
@@ -225,6 +225,16 @@ def check(
 ) -> None:
     """Show by running it that a method keeps to the contract, on every backbone; exit code 1 if it does not."""
     raise typer.Exit(examine.check_method(method, backbone, settings))
+
+
+@app.command("new-method")
+def new_method(
+    name: Annotated[str, typer.Argument(help="Its name, in snake_case.", metavar="NAME")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for NAME.py and test_NAME.py.")] = Path("."),
+) -> None:
+    """Write a small working method and its test, to be changed into yours."""
+    for what, text in template.write_method(name, out).items():
+        screen.show_hint(what, text)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from harness.trial import Trial
 from harness.zoo import BACKBONES
 from methods import OPTIONS
 from tests.conftest import ROOT, Program, assert_refused
+from tests.documents import example
 
 HEAD = '''
 from types import MappingProxyType
@@ -439,17 +440,8 @@ def test_an_error_is_told_once(tmp_path: Path) -> None:
 # --- through the command line
 
 
-def readme_example(folder: Path) -> str:
-    """The example of the README, as a reader would save it."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (code,) = (block for block in blocks if "class Scale(Method)" in block)
-    path = folder / "my_method.py"
-    path.write_text(code)
-    return f"{path}:Scale"
-
-
 def test_the_example_of_the_readme_passes(program: Program, tmp_path: Path) -> None:
-    result = program("check", readme_example(tmp_path), "--backbone", "dinov3")
+    result = program("check", example(ROOT / "README.md", "Scale", tmp_path), "--backbone", "dinov3")
     assert result.exit_code == 0, result
     assert "Traceback" not in result.err
     for check in CHECKS:

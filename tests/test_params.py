@@ -12,8 +12,9 @@ import pytest
 
 from harness.zoo import BACKBONES
 from methods import METHODS
-from tests.conftest import SMOKE, Program, assert_refused, run_process
-from tests.test_conformance import FAULTS, readme_example, write
+from tests.conftest import ROOT, SMOKE, Program, assert_refused, run_process
+from tests.documents import example
+from tests.test_conformance import FAULTS, write
 
 KEYS = {"method", "backbone", "adapter", "head", "backbone_trainable", "published_m"}
 VIT_L = {
@@ -112,7 +113,8 @@ def test_by_default_every_method_is_counted_on_every_backbone(program: Program) 
 
 def test_a_method_from_outside_is_counted(program: Program, tmp_path: Path) -> None:
     declaring = write(tmp_path, "miscounts", FAULTS["miscounts"][2])
-    rows = json.loads(params(program, "--method", readme_example(tmp_path), "--method", declaring))
+    scale = example(ROOT / "README.md", "Scale", tmp_path)
+    rows = json.loads(params(program, "--method", scale, "--method", declaring))
     assert [(row["method"], row["adapter"], row["declared"]) for row in rows] == [
         ("scale", 24 * 1024, None),
         ("miscounts", 24 * 1024, 24),

@@ -85,8 +85,11 @@ def _package(module: str) -> tuple[str, dict[str, Path]]:
             break
         if spec.origin:
             folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
-            inside = {str(p.relative_to(folder)): p for folder in folders for p in sorted(folder.rglob("*.py"))}
-            return name, inside if folders else {"": Path(spec.origin)}
+            files = {p.relative_to(folder).as_posix(): p for folder in folders for p in folder.rglob("*.py")}
+            files = files if folders else {"": Path(spec.origin)}
+            if not files or not all(path.is_file() for path in files.values()):
+                raise ValueError(f"plug-in module {module} has no source files: install its package unpacked")
+            return name, files
     raise ValueError(f"plug-in module {module} does not exist: install its package again, or uninstall it")
 
 

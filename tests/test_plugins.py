@@ -169,6 +169,7 @@ BROKEN = {
     "aimless": ("aimless.method:START", METHOD, ("aimless.method:START", "is no method")),
     "misnamed": ("misnamed.method:Gain", METHOD, ("misnamed", "'gain'", "Options", "outside 1.0")),
     "absent": ("no_such_package.method:Gain", "", ("no_such_package.method", "does not exist")),
+    "sourceless": ("sys:Gain", "", ("plug-in module sys", "no source files")),
     "no_class": ("no_class.method", METHOD, ("no_class", "outside 1.0", "module:Class")),
 }
 """Name -> its target, its module's text, what must be said."""
@@ -196,7 +197,7 @@ def test_broken_ones_are_warned_about_in_lists(program: Program, broken: Path, m
     monkeypatch.setenv("COLUMNS", "300")
     methods = program("list", "methods")
     assert methods.exit_code == 0, methods
-    assert methods.err.count("WARNING") == 2, "what shows without an import"
+    assert methods.err.count("WARNING") == 3, "what shows without an import"
     plugins = program("list", "plugins")
     assert plugins.exit_code == 0, plugins
     assert "whole_gain.method:Gain of outside 1.0" in plugins.out
@@ -204,7 +205,7 @@ def test_broken_ones_are_warned_about_in_lists(program: Program, broken: Path, m
     for name, (_, _, words) in BROKEN.items():
         for word in words:
             assert word in plugins.text, name
-    for name in ("absent", "no_class"):
+    for name in ("absent", "sourceless", "no_class"):
         for word in BROKEN[name][2]:
             assert word in methods.text
 

@@ -128,7 +128,7 @@ def test_every_name_in_the_tables_stands_for_something() -> None:
                 check(name)
             except ValueError as error:
                 complaints.append(str(error))
-    assert not complaints
+    assert not complaints, "\n".join(complaints)
 
 
 MADE_UP = (

@@ -151,7 +151,7 @@ def test_a_made_up_name_is_noticed(name: str) -> None:
 
 def test_what_is_called_missing_is_missing() -> None:
     names = [name for row in ROWS if MISSING in row.cells for name in row.names]
-    assert len(names) > 10
+    assert len(names) > 5
     known = {f"task:{name}" for name in TASKS} | {f"backbone:{name}" for name in BACKBONES}
     arrived = known.intersection(names)
     for name in names:

@@ -324,24 +324,6 @@ def test_the_router_of_the_paper_preset_learns_by_its_defaults() -> None:
                 assert parameter.grad[layer, modality].any(), (name, layer, modality)
 
 
-def test_a_gate_that_underflows_to_zero_counts_as_not_chosen() -> None:
-    """As released: under log-sum-exp such an expert would weigh as much as the first."""
-    torch.manual_seed(1)
-    x, depth = 50 * torch.randn(1, 6, 64), 50 * torch.randn(1, 6, 64)
-    found = []
-    for top_k in (1, 2):
-        method = built("released", gating="l2sq", top_k=top_k).eval()
-        torch.manual_seed(2)
-        for name, parameter in method.named_parameters():
-            parameter.data.normal_(0, 50 if name == "gate" else 0.5)
-        assert ((method.route(x[0], 0, 0).gates_SE > 0).sum(-1) == 1).all(), (
-            "squared distances beyond what exp can hold"
-        )
-        found.append(method.refine(x, 0, depth))
-    torch.testing.assert_close(found[1][0], found[0][0], rtol=0, atol=0)
-    torch.testing.assert_close(found[1][1], found[0][1])
-
-
 @pytest.mark.parametrize("top_k", [1, 2])
 def test_gradients_of_the_smooth_load_flow_through_logits_noise_and_bar(top_k: int) -> None:
     """Against finite differences under one and the same noise."""

@@ -211,11 +211,9 @@ def saves(specimen: Specimen) -> str:
     """What training made, saved and loaded into a model from another seed, gives the same output."""
     model, other = specimen.shaken(), specimen.shaken(seed=1)
     if specimen.trial.protocol.encoder_init == "random":
-        # a random backbone follows the seed, and nobody saves it
-        theirs = (p for module in other.encoder.own_modules for p in module.parameters(recurse=False))
-        ours = (p for module in model.encoder.own_modules for p in module.parameters(recurse=False))
-        for there, here in zip(theirs, ours, strict=True):
-            there.data.copy_(here.data)
+        ours = dict(frozen_parameters(model))  # a random backbone follows the seed, and nobody saves it
+        for name, parameter in frozen_parameters(other):
+            parameter.data.copy_(ours[name])
     stray = unregistered(model, specimen.update(model).total)
     if stray:
         return f"a tensor of shape {stray[0]} gets gradients, but is not registered: it is neither trained nor saved"

@@ -24,6 +24,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # most tests are about other things; those of the engine ask for it by option
 os.environ["DGSS_BENCH_EXECUTOR"] = "local"
 os.environ["DGSS_BENCH_MLFLOW"] = "0"
+# test processes inherit a width, and a console that finds one when it is made keeps to it
+os.environ.pop("COLUMNS", None)
 
 ROOT = Path(__file__).parents[1]
 SMOKE = ("--suite", "smoke", "--scale", "test")

@@ -27,9 +27,12 @@ class DepthForge(Rein):
         """REIN's parameters; a fixed matrix where the widths of the two encoders differ."""
         super().__init__(spec, options)
         self.refinement = MapRefinement(spec.width) if options.refine_maps else None
-        fixed = spec.depth_width != spec.width
+        matrix = None
+        if spec.depth_width != spec.width:
+            meta = self.output.weight.is_meta  # only the shape counts, and the decomposition takes time
+            shape = spec.depth_width, spec.width
+            matrix = torch.empty(shape, dtype=torch.float64) if meta else alignment_matrix(*shape)
         # not saved: it follows from the widths
-        matrix = alignment_matrix(spec.depth_width, spec.width).to(self.output.weight.device) if fixed else None
         self.register_buffer("alignment", matrix, persistent=False)
 
     def refine(self, x_BND: Tensor, layer: int, depth_BMD: Tensor | None = None) -> Tensor:

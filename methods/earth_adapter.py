@@ -79,18 +79,22 @@ class EarthAdapter(Method):
         Args:
             state_dict: the released tensors, with frequency experts for every block or for none.
             spec: the encoder they were trained on.
-            options: ours; `fft_layers` and `rho` cannot be read off the tensors and must be those of the training.
+            options: ours; `fft_layers` (or, as released, `fft_layer`) and `rho` cannot be read off the tensors and
+                must be those of the training.
         """
-        if "mlp_list1.0.0.weight" not in state_dict:
-            raise ValueError("this is not a released Earth-Adapter state dict: missing mlp_list1.0.0.weight")
-        options.setdefault("dim", state_dict["mlp_list1.0.0.weight"].shape[0])
-        spatial_only = not any(name.startswith(("mlp_list2.", "mlp_list3.", "router.")) for name in state_dict)
+        if "fft_layer" in options:
+            options.setdefault("fft_layers", options.pop("fft_layer"))
+        first = state_dict.get("mlp_list1.0.0.weight")
+        if first is not None:
+            options.setdefault("dim", first.shape[0])
+        spatial_only = first is not None and not any(name.startswith(_FREQUENCY) for name in state_dict)
         if spatial_only:
             options.setdefault("fft_layers", "none")
         chosen = EarthAdapterOptions.make(options)
         names = _released_names(spec.blocks, () if spatial_only else range(spec.blocks), _allocated(spec, chosen))
+        state = take(state_dict, names, chosen.title)
         method = cls(spec, chosen)
-        load_exactly(method, take(state_dict, names, chosen.title), chosen.title)
+        load_exactly(method, state, chosen.title)
         return method
 
     @classmethod
@@ -107,6 +111,9 @@ class EarthAdapter(Method):
 def half_width(grid: tuple[int, int], rho: float) -> int:
     """Half the side c of the low square, in bins: floor(min(H, W) rho / 2)."""
     return int(min(grid) * rho // 2)
+
+
+_FREQUENCY = ("mlp_list2.", "mlp_list3.", "router.")
 
 
 def _allocated(spec: EncoderSpec, options: EarthAdapterOptions) -> tuple[int, ...]:

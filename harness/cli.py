@@ -248,6 +248,37 @@ def params(
     examine.count_parameters(method, backbone, scale, form)
 
 
+@app.command("import-checkpoint")
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(help="A published .pth or .safetensors file.", metavar="FILE")],
+    method: Annotated[str, typer.Option("--method", help="Whose adapter it holds: a name or path/to/file.py:Class.")],
+    backbone: Annotated[str, typer.Option("--backbone", help="What it was trained on.")],
+    scale: ScaleName = "paper",
+    settings: Settings = [],  # noqa: B006
+    queries: Annotated[int, typer.Option("--queries", help="The head's queries; 0 for the scale's.")] = 0,
+    prefix: Annotated[str | None, typer.Option("--prefix", help="Of the adapter's names; found if not given.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; if not given, one beside FILE.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite it.")] = False,
+    report: Annotated[Path | None, typer.Option("--report", help="Write every name of the report as JSON.")] = None,
+) -> None:
+    """Turn a published checkpoint into an adapter file. Nothing in it is run; an adapter with gaps is refused."""
+    from harness import released
+
+    where = released.Target(out=out, force=force, report=report)
+    released.import_checkpoint(
+        released.Request(
+            file=file,
+            method=method,
+            backbone=backbone,
+            scale=scale,
+            settings=settings,
+            queries=queries,
+            prefix=prefix,
+        ),
+        where,
+    )
+
+
 app.add_typer(bench, name="bench")
 
 

@@ -1,0 +1,299 @@
+"""Published checkpoints turned into our format. Which tensors are a method's, its `from_released` says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness import screen
+from harness.adapters import Adapter, options_of, state_of
+from harness.checkpoints import Checkpoint, read_checkpoint
+from harness.lookup import find, find_method, find_scale, load_class
+from harness.params import meta_segmentor
+from harness.trial import MethodRef
+from harness.zoo import BACKBONES
+from methods.base import EncoderSpec, Method, ReleasedMismatch
+from methods.options import nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to read, in the user's words.
+
+    Args:
+        file: the published checkpoint.
+        method: name, or path/to/file.py:Class.
+        backbone: what it was trained on.
+        scale: scale whose sizes that backbone and the head have.
+        settings: `method.option=value`, `protocol.queries=plain` or `protocol.crop=pixels`.
+        queries: number of the head's queries; 0 for the scale's.
+        prefix: what stands before the adapter's names; None to find it.
+    """
+
+    file: Path
+    method: str
+    backbone: str
+    scale: str = "paper"
+    settings: Sequence[str] = ()
+    queries: int = 0
+    prefix: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What to write.
+
+    Args:
+        out: the adapter file; None for one beside the checkpoint.
+        force: overwrite it.
+        report: JSON file for the full lists of names, or None.
+    """
+
+    out: Path | None = None
+    force: bool = False
+    report: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was found in a checkpoint.
+
+    Args:
+        method: title of the method.
+        source: the checkpoint.
+        sha256: its hash.
+        part: key in the file under which the tensors lay.
+        others: keys of the file that were not read.
+        prefix: what stood before the adapter's names.
+        matched: released names found.
+        missing: released names that are not there.
+        unexpected: names under the prefix that the method does not know.
+        shapes: tensors that do not fit, one text each.
+        beside: the file's other tensors by the first part of their names: how many, and how many numbers.
+        spec: the encoder it was read for.
+        backbone: that encoder's name and scale.
+        options: what was read off the tensors or given, where it differs from the preset.
+        numbers: how many numbers were written.
+        written: the file written, or None.
+    """
+
+    method: str
+    source: str
+    sha256: str
+    part: str
+    others: Sequence[str]
+    prefix: str
+    matched: Sequence[str]
+    missing: Sequence[str] = ()
+    unexpected: Sequence[str] = ()
+    shapes: Sequence[str] = ()
+    beside: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    spec: EncoderSpec
+    backbone: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    numbers: int = 0
+    written: str | None = None
+
+
+def import_checkpoint(request: Request, target: Target) -> None:
+    """Read the adapter out of a published checkpoint, show what was found, and write it in our format.
+
+    Raises:
+        ValueError: an unknown name or option, a file that cannot be read safely, or an adapter that is not there in
+            full, in which case nothing is written.
+    """
+    ref = find_method(request.method)
+    options, protocol = _settings(request.settings, ref)
+    spec = _spec(request, ref, protocol)
+    cls: type[Method] = load_class(ref.target, ref.source_sha256)
+    if not any("from_released" in vars(base) for base in cls.__mro__ if base is not Method):
+        cls.from_released({}, spec)
+    written = _free(target, request.file, ref)
+    checkpoint = read_checkpoint(request.file)
+    groups = _groups(checkpoint.tensors)
+    if request.prefix is None:
+        prefix = _find_prefix(request.file, groups, lambda tensors: _ask(cls, tensors, spec, options))
+    else:
+        prefix = request.prefix.rstrip(".")
+        if prefix not in groups:
+            raise ValueError(f"--prefix {request.prefix}: no tensor's name begins so{nearest(prefix, groups)}")
+    report = _report(request, ref, checkpoint, prefix, spec)
+    try:
+        method = cls.from_released(groups[prefix], spec, **options)
+    except ReleasedMismatch as mismatch:
+        _show(target, _refused(report, mismatch))
+        raise ValueError(f"{request.file}: nothing was written, because {mismatch}") from mismatch
+    adapter = _adapter(request, method, report.sha256)
+    adapter.write(written)
+    plain = asdict(ref.options_class.make({"preset": adapter.options["preset"]}))
+    changed = {name: value for name, value in adapter.options.items() if name == "preset" or value != plain[name]}
+    numbers = sum(tensor.numel() for tensor in adapter.tensors.values())
+    _show(target, replace(report, options=changed, numbers=numbers, written=str(written)))
+
+
+def _settings(settings: Sequence[str], ref: MethodRef) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of the method, and fields of the protocol that the encoder spec depends on."""
+    parsed: dict[str, dict[str, Any]] = {ref.name: {}, "protocol": {}}
+    for setting in settings:
+        target, equals, value = setting.partition("=")
+        owner, dot, option = target.partition(".")
+        if not (equals and dot and option):
+            raise ValueError(f"--set {setting}: write method.option=value")
+        if owner not in parsed:
+            raise ValueError(f"--set {setting}: unknown method {owner!r}{nearest(owner, parsed)}")
+        if owner == "protocol" and option not in ("queries", "crop"):
+            raise ValueError(f"--set {setting}: no adapter depends on it; of the protocol only queries and crop count")
+        parsed[owner][option] = value
+    return parsed[ref.name], parsed["protocol"]
+
+
+def _spec(request: Request, ref: MethodRef, protocol: Mapping[str, Any]) -> EncoderSpec:
+    """The encoder of that name at that scale, on the meta device."""
+    backbone, scale = find("backbone", request.backbone, BACKBONES), find_scale(request.scale)
+    if request.queries < 0:
+        raise ValueError(f"--queries {request.queries}: give 1 or more")
+    head = replace(scale.head, queries=request.queries or scale.head.queries)
+    scale = replace(scale, head=head, protocol=scale.protocol.change(protocol))
+    spec = meta_segmentor(ref, ref.options_class.make({}), backbone, scale).method.spec
+    return replace(spec, linked=scale.protocol.queries == "linked")
+
+
+def _free(target: Target, source: Path, ref: MethodRef) -> Path:
+    """The file to write, if it may be written."""
+    path = target.out or source.with_name(f"{source.stem}.{ref.name}.safetensors")
+    if path.resolve() == source.resolve():
+        raise ValueError(f"--out {path} is the checkpoint itself: choose another file")
+    if path.exists() and not target.force:
+        raise ValueError(f"{path} exists: overwrite it with --force, or choose another file with --out")
+    if not path.parent.is_dir():
+        raise ValueError(f"--out {path}: its folder does not exist; make it first")
+    return path
+
+
+def _groups(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Tensors under every prefix of their names, the empty one first; a prefix ends before a dot."""
+    groups: dict[str, dict[str, Tensor]] = {"": dict(tensors)}
+    for name, tensor in tensors.items():
+        parts = name.split(".")
+        for i in range(1, len(parts)):
+            groups.setdefault(".".join(parts[:i]), {})[".".join(parts[i:])] = tensor
+    return groups
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reading:
+    """What a method says of some tensors: why they do not fit (None: they do), and how many of its names are there."""
+
+    refusal: ValueError | None
+    matched: int = 0
+
+    @property
+    def rank(self) -> tuple[bool, bool, int]:
+        """All in order is more than all names there, and that more than some."""
+        named = isinstance(self.refusal, ReleasedMismatch) and bool(self.refusal.shapes)
+        return self.refusal is None, named, self.matched
+
+
+def _ask(cls: type[Method], tensors: Mapping[str, Tensor], spec: EncoderSpec, options: Mapping[str, Any]) -> _Reading:
+    try:
+        with torch.device("meta"):
+            cls.from_released({name: tensor.to("meta") for name, tensor in tensors.items()}, spec, **options)
+    except ReleasedMismatch as mismatch:
+        return _Reading(refusal=mismatch, matched=len(mismatch.matched))
+    except ValueError as refusal:
+        return _Reading(refusal=refusal)
+    return _Reading(refusal=None, matched=len(tensors))
+
+
+def _find_prefix(file: Path, groups: Mapping[str, Mapping[str, Tensor]], ask: Callable[..., _Reading]) -> str:
+    """The prefix under which the method finds its tensors, or most of them.
+
+    Raises:
+        ValueError: it finds none, or all of them more than once.
+    """
+    known: dict[frozenset[tuple[str, torch.Size]], _Reading] = {}
+    readings = {}
+    for prefix, group in groups.items():
+        # the blocks of an encoder are alike: the method is asked once
+        alike = frozenset((name, tensor.shape) for name, tensor in group.items())
+        if alike not in known:
+            known[alike] = ask(group)
+        readings[prefix] = known[alike]
+    fits = [prefix for prefix, reading in readings.items() if reading.refusal is None]
+    if len(fits) > 1:
+        raise ValueError(f"{file} holds the adapter under {' and '.join(map(repr, fits))}: choose one with --prefix")
+    best = max(readings, key=lambda prefix: readings[prefix].rank)
+    if any(readings[best].rank):
+        return best
+    nothing = ask({}).refusal
+    told = [reading.refusal for reading in readings.values() if not isinstance(reading.refusal, ReleasedMismatch)]
+    reason = next((refusal for refusal in told if str(refusal) != str(nothing)), nothing)
+    held = ", ".join(f"{name} ({count})" for name, (count, _) in _counts(groups[""]).items())
+    raise ValueError(f"{file}: {reason}. Its tensors by name: {held}")
+
+
+def _counts(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
+    """Tensors and numbers by the first part of the names."""
+    counts: Counter[str] = Counter()
+    numbers: Counter[str] = Counter()
+    for name, tensor in tensors.items():
+        first = name.partition(".")[0]
+        counts[first] += 1
+        numbers[first] += tensor.numel()
+    return {first: (counts[first], numbers[first]) for first in counts}
+
+
+def _report(request: Request, ref: MethodRef, checkpoint: Checkpoint, prefix: str, spec: EncoderSpec) -> Report:
+    with request.file.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    inside = f"{prefix}." if prefix else ""
+    rest = {name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(inside)}
+    return Report(
+        method=ref.options_class.title,
+        source=str(request.file),
+        sha256=sha256,
+        part=checkpoint.part,
+        others=checkpoint.others,
+        prefix=inside,
+        matched=sorted(name.removeprefix(inside) for name in checkpoint.tensors.keys() - rest.keys()),
+        beside=_counts(rest),
+        spec=spec,
+        backbone=f"{request.backbone} at scale {request.scale}",
+    )
+
+
+def _refused(report: Report, mismatch: ReleasedMismatch) -> Report:
+    found = report.matched if mismatch.shapes else mismatch.matched
+    return replace(report, matched=found, missing=mismatch.missing, unexpected=mismatch.unknown, shapes=mismatch.shapes)
+
+
+def _adapter(request: Request, method: Method, sha256: str) -> Adapter:
+    options = options_of(method)
+    return Adapter(
+        method=request.method,
+        method_version=options.version,
+        options=asdict(options),
+        spec=method.spec,
+        backbone=request.backbone,
+        scale=request.scale,
+        source=request.file.name,
+        source_sha256=sha256,
+        tensors=state_of(method),
+    )
+
+
+def _show(target: Target, report: Report) -> None:
+    screen.show_import(report)
+    if target.report:
+        try:
+            target.report.write_text(json.dumps(asdict(report), indent=1))
+        except OSError as error:
+            raise ValueError(f"--report {target.report} cannot be written ({error.strerror})") from error

@@ -66,15 +66,17 @@ class Adapter:
         Raises:
             ValueError: the model's method, its options or its tensors are others.
         """
-        theirs = {"method": type(model.method).Options.name, **asdict(options_of(model.method))}
-        ours = {"method": find_method(self.method).name, **self.options}
-        differing = [name for name in sorted(theirs.keys() | ours.keys()) if theirs.get(name) != ours.get(name)]
-        if differing:
-            name = differing[0]
+        name, theirs = type(model.method).Options.name, asdict(options_of(model.method))
+        if name != find_method(self.method).name:
             raise ValueError(
-                f"the adapter was trained with {name}={ours.get(name)}, the model has {theirs.get(name)}: build the "
-                f"model with the adapter's method and options"
+                f"the adapter is for {self.method}, the model has {name}: build the model with that method"
             )
+        for option in theirs:
+            if theirs[option] != self.options.get(option):
+                raise ValueError(
+                    f"the adapter was trained with {option}={self.options.get(option)}, the model has "
+                    f"{theirs[option]}: build the model with the adapter's options"
+                )
         kept = {name: tensor for name, tensor in model.trained_state().items() if not name.startswith(_OWNER)}
         model.load_trained({**kept, **self.tensors})
 

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness import screen
 from harness.adapters import Adapter, options_of, state_of
 from harness.checkpoints import Checkpoint, read_checkpoint
 from harness.lookup import find, find_method, find_scale, load_class
 from harness.params import meta_segmentor
+from harness.released_screen import show_import
 from harness.trial import MethodRef
 from harness.zoo import BACKBONES
 from methods.base import EncoderSpec, Method, ReleasedMismatch
@@ -291,7 +291,7 @@ def _adapter(request: Request, method: Method, sha256: str) -> Adapter:
 
 
 def _show(target: Target, report: Report) -> None:
-    screen.show_import(report)
+    show_import(report)
     if target.report:
         try:
             target.report.write_text(json.dumps(asdict(report), indent=1))

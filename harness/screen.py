@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # what costs time to import, and only some commands need
     from harness.bench import DriverShare, Overhead
     from harness.bench_modules import Cost, Figures
     from harness.params import Count
-    from harness.released import Report
     from harness.tables import ResultTable
 
 console = Console(emoji=False)
@@ -234,48 +233,6 @@ def show_conformance(method: str, found: Mapping[str, Mapping[str, str]]) -> Non
         for check, wrong in checks.items():
             if wrong:
                 console.print(f"[red]{check}[/red] on {backbone}: {escape(wrong)}", soft_wrap=True)
-
-
-def show_import(report: Report) -> None:
-    """What was found in a published checkpoint, name by name where something is wrong."""
-    where = [f"under [bold]{escape(report.prefix)}[/bold]" if report.prefix else "at the top"]
-    where += [f"of {report.part}"] if report.part else []
-    where += [f"(not read: {escape(', '.join(report.others))})"] if report.others else []
-    spec = report.spec
-    beside = [f"{escape(name)}: {count} tensors, {big(numbers)}" for name, (count, numbers) in report.beside.items()]
-    rows = {
-        "file": f"{escape(report.source)} [dim](sha256 {report.sha256[:16]})[/dim]",
-        "names": " ".join(where),
-        "matched": f"[green]{len(report.matched)}[/green] tensors",
-        "missing": _names(report.missing),
-        "unexpected": _names(report.unexpected),
-        "do not fit": _names(report.shapes),
-        "beside it": escape("; ".join(beside)) or "nothing",
-        "read for": f"{report.backbone}: {spec.blocks} blocks of width {spec.width}, {spec.queries} queries",
-    }
-    if report.written:
-        rows["options"] = escape(", ".join(f"{name}={value}" for name, value in report.options.items()))
-        rows["written"] = f"[bold]{escape(report.written)}[/bold] ({report.numbers:,} numbers)"
-    table = Table(title=f"{escape(report.method)} adapter", title_justify="left", box=None, show_header=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, text in rows.items():
-        table.add_row(name, text)
-    console.print(table)
-
-
-def _names(names: Sequence[str]) -> str:
-    """A list of faults, cut where a screen would be full."""
-    if not names:
-        return "none"
-    more = f"\n[dim]and {len(names) - 12} more (--report FILE lists them all)[/dim]" if len(names) > 12 else ""
-    listed = "\n".join(escape(name) for name in names[:12])
-    return f"[red]{len(names)}[/red]\n{listed}{more}"
-
-
-def big(number: int) -> str:
-    """A large number for people, in millions."""
-    return f"{number / 1e6:.1f} M" if number >= 1e5 else f"{number:,}"
 
 
 def show_hint(what: str, command: str) -> None:

@@ -82,8 +82,8 @@ class EarthAdapter(Method):
             options: ours; `fft_layers` (or, as released, `fft_layer`) and `rho` cannot be read off the tensors and
                 must be those of the training.
         """
-        if "fft_layer" in options:
-            options.setdefault("fft_layers", options.pop("fft_layer"))
+        if "fft_layer" in options and "fft_layers" not in options:
+            options["fft_layers"] = options.pop("fft_layer")
         first = state_dict.get("mlp_list1.0.0.weight")
         if first is not None:
             options.setdefault("dim", first.shape[0])

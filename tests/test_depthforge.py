@@ -221,7 +221,6 @@ def test_from_released(rank: int, scale: bool) -> None:
     method = DepthForge.from_released(state, SPEC).double()
     assert isinstance(method, DepthForge)
     assert (method.options.name, method.options.rank, method.options.zero_init) == ("depthforge", rank, not scale)
-    state = {name: tensor.float().double() for name, tensor in state.items()}
     f, g = tokens(1), tokens(2)
     T = state["learnable_tokens_a"] @ state["learnable_tokens_b"] if rank else state["learnable_tokens"]
     for i in range(SPEC.blocks):
@@ -240,11 +239,13 @@ def test_from_released(rank: int, scale: bool) -> None:
         (lambda s: {k: v for k, v in s.items() if k != "merge.bias"}, {}, "DepthForge.*missing.*merge.bias"),
         (lambda s: s | {"cls_token": torch.zeros(1)}, {}, "unknown.*cls_token"),
         (lambda s: {}, {}, "missing.*learnable_tokens"),
+        (lambda s: {f"backbone.depthforge.{k}": v for k, v in s.items()}, {}, "strip 'backbone.depthforge.' from its"),
         (lambda s: s | {"transform.bias": torch.zeros(5)}, {}, r"transform.bias is \(5,\)"),
         (lambda s: {k: v[:2] if "learnable" in k else v for k, v in s.items()}, {}, r"tokens_a is \(2, 5, 2\)"),
         (lambda s: s, {"refine_maps": True}, "refinement.*nothing in the released state"),
         (lambda s: s, {"rnk": 2}, "unknown option depthforge.rnk"),
         (lambda s: s, {"rank": -1}, "depthforge.rank=-1"),
+        (lambda s: s, {"rank": 3}, "depthforge.rank would have to be 2"),
     ],
 )
 def test_a_defective_released_state_is_a_clear_error(change: Any, options: dict[str, Any], words: str) -> None:

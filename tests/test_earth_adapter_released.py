@@ -49,6 +49,14 @@ def test_from_released(allocate_unused: bool) -> None:
     assert len(kept) == len(state) if allocate_unused else len(kept) == len(state) - 10
 
 
+def test_the_precision_of_the_state_is_kept() -> None:
+    state = {name: tensor.double() + 1e-12 for name, tensor in released().items()}
+    method = EarthAdapter.from_released(state, SPEC, fft_layer=[1, 2])
+    assert torch.equal(method.scale, state["scale"])
+    assert method.fft_blocks == (1, 2)
+    assert EarthAdapter.from_released({n: t.half() for n, t in state.items()}, SPEC).scale.dtype == torch.float32
+
+
 def test_from_released_without_frequency_experts() -> None:
     method = EarthAdapter.from_released(released(frequency=False), SPEC)
     assert method.fft_blocks == ()
@@ -69,7 +77,11 @@ def test_from_released_without_frequency_experts() -> None:
         (lambda s: {k: v for k, v in s.items() if "1." in k or k == "scale"}, {}, "missing"),
         (lambda s: released(frequency=False), {"fft_layers": "all"}, "low.0.0.weight is nothing"),
         (lambda s: s, {"fft_layers": "9"}, "blocks are 0 to 2"),
-        (lambda s: s, {"fft_layer": "1"}, "did you mean 'fft_layers'"),
+        (lambda s: s, {"fft_layr": "1"}, "did you mean 'fft_layers'"),
+        (lambda s: s, {"fft_layer": "1", "fft_layers": "1"}, "did you mean 'fft_layers'"),
+        (lambda s: {f"backbone.adapter.{n}": t for n, t in s.items()}, {}, "strip 'backbone.adapter.'"),
+        (lambda s: {f"a.{n}": t for n, t in released(frequency=False).items()}, {}, "strip 'a.'"),
+        (lambda s: s, {"dim": 8}, r"\(earth_adapter.dim would have to be 4\) \(and 26 more\)"),
     ],
 )
 def test_a_defective_released_state_is_a_clear_error(change: Any, options: dict[str, Any], words: str) -> None:

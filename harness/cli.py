@@ -165,9 +165,9 @@ def plan(
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="tasks, backbones, methods, plugins or suites", metavar="KIND")],
+    kind: Annotated[str, typer.Argument(help="tasks, backbones, methods, variants, plugins or suites", metavar="KIND")],
 ) -> None:
-    """List what there is: tasks, backbones, methods, methods of installed packages (plugins), or suites."""
+    """List what there is: tasks, backbones, methods, their variants, methods of installed packages (plugins), suites."""
     rows = find("kind of thing", kind, LISTINGS)()
     screen.show_listing(kind, rows)
 

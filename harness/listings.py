@@ -1,4 +1,4 @@
-"""What `python run.py list` shows: tasks, backbones, methods, suites, free of torch; and plug-ins, which need it."""
+"""What `python run.py list` shows, free of torch; and plug-ins, whose facts cost its import."""
 
 from __future__ import annotations
 
@@ -47,9 +47,22 @@ def _facts(method: MethodRef) -> dict[str, object]:
         "name": method.name,
         "title": options.title,
         "depth": "yes" if options.make({}).needs_depth else "no",
-        "presets (port)": ", ".join(f"{preset} ({port})" for preset, port in options.ports.items()),
+        "presets (port)": ", ".join(f"{preset} ({port})" for preset, port in options.ports.items())
+        + (f"; {len(options.variants)} variants (`list variants`)" if options.variants else ""),
         "paper": options.paper,
     }
+
+
+def _variant_rows() -> list[dict[str, object]]:
+    return [
+        {
+            "method": name,
+            "variant": variant,
+            "sets": ", ".join(f"{option}={value}" for option, value in values.items()),
+        }
+        for name in METHODS
+        for variant, values in built_in(name).options_class.variants.items()
+    ]
 
 
 LISTINGS: dict[str, Callable[[], list[dict[str, object]]]] = {
@@ -74,5 +87,6 @@ LISTINGS: dict[str, Callable[[], list[dict[str, object]]]] = {
     ],
     "methods": _method_rows,
     "plugins": _plugin_rows,
+    "variants": _variant_rows,
     "suites": lambda: [{"name": s.name, "seeds": s.seeds, "what": s.title} for s in SUITES.values()],
 }

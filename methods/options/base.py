@@ -24,6 +24,8 @@ class Options:
     the head linked queries. A method marked `control` takes part only where a suite or the user names it.
     `published_m` holds the published trainable parameters, in millions, by backbone, for the default options.
     A preset is a named set of field values, taken when `preset` names it; an option given beside it wins.
+    A variant is one too, for an ablation: `variant=NAME` goes over the preset and under the options given. It is no
+    field, so that a variant which says what the defaults say is the same trial.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -36,6 +38,7 @@ class Options:
     baseline: ClassVar[bool] = False
     links_queries: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, object]]] = MappingProxyType({})
+    variants: ClassVar[Mapping[str, Mapping[str, object]]] = MappingProxyType({})
     ports: ClassVar[Mapping[str, Port]]
     published_m: ClassVar[Mapping[str, float]] = MappingProxyType({})
 
@@ -46,17 +49,35 @@ class Options:
         """Options from names and values; values may be strings, as typed on a command line.
 
         Raises:
-            ValueError: an unknown option or preset (the nearest name is suggested), or a value that does not fit.
+            ValueError: an unknown option, preset or variant (the nearest name is suggested), or a value that does not
+                fit.
         """
         preset = str(given.get("preset", cls.preset))
         if preset not in cls.ports:
             raise ValueError(f"unknown preset {cls.name}.preset={preset}{nearest(preset, cls.ports)}")
-        return checked(cls, cls.name, {**cls.presets.get(preset, {}), **given})
+        chosen: Mapping[str, object] = {}
+        if cls.variants and "variant" in given:
+            variant = str(given["variant"])
+            if variant not in cls.variants:
+                raise ValueError(f"unknown variant {cls.name}.variant={variant}{nearest(variant, cls.variants)}")
+            chosen = cls.variants[variant]
+            given = {name: value for name, value in given.items() if name != "variant"}
+        return checked(cls, cls.name, cls.translated({**cls.presets.get(preset, {}), **chosen, **given}))
+
+    @classmethod
+    def translated(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The values to check, for methods that also accept words of their paper."""
+        return values
 
     @property
     def needs_depth(self) -> bool:
         """Whether the method reads the depth encoder."""
         return False
+
+    @property
+    def head_queries(self) -> int | None:
+        """How many queries the head must have for these options; None leaves it to the scale."""
+        return None
 
     @property
     def port(self) -> Port:

@@ -77,10 +77,11 @@ def meta_segmentor(method: MethodRef, options: Options, backbone: BackboneSpec, 
         depth = None
         if options.needs_depth:
             depth = DepthInput(encoder=build_encoder(DEPTH_ENCODER, scale.build, RGB, "nearest", "random"))
-        spec = encoder_spec(encoder, scale.protocol.crop, scale.head, True, depth.encoder if depth else None)
+        sizes = scale.head.serving(options)
+        spec = encoder_spec(encoder, scale.protocol.crop, sizes, True, depth.encoder if depth else None)
         made: Method = load_class(method.target, method.source_sha256)(spec, options)
         made.install(encoder.model)
-        head = Mask2FormerHead(encoder.width, len(FBP_CS.files.classes), scale.head, made.queries())
+        head = Mask2FormerHead(encoder.width, len(FBP_CS.files.classes), sizes, made.queries())
         return Segmentor(encoder, depth, made, head, FBP_CS.bands)
 
 

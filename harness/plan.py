@@ -265,7 +265,7 @@ class _Expansion:
 def _relevant(protocol: Protocol, options: Options, backbone: BackboneSpec) -> Protocol:
     """Controls that cannot change a trial's numbers take their default: they must change neither key nor label."""
     default = {field.name: field.default for field in fields(Protocol)}
-    void = [] if options.needs_depth else ["depth", "depth_noise"]
+    void = [] if options.needs_depth else ["depth", "depth_noise", "depth_pairing"]
     void += [] if options.links_queries else ["queries"]
     void += ["band_expansion"] if backbone.by_wavelength else []
     return protocol.change({name: default[name] for name in void})

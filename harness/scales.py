@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict
 
 from benchmarks.tasks import SceneSizes
-from methods.options import checked
+from methods.options import Options, checked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,10 @@ class Protocol:
         encoder_init: shipped or published weights, or random ones as a control.
         depth: the depth encoder's features, or as a control another image's (half a batch away, turned by 180 degrees).
         depth_noise: noise on the depth features, relative to their spread.
+        depth_pairing: the depth encoder's blocks spread evenly over the backbone's, or block i to block i, the last
+            one for all beyond.
+        pyramid: the head's four maps resized to strides 4, 8, 16, 32, or all on the token grid, as the released
+            SpectralMoE does on DOFA.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -61,10 +65,15 @@ class Protocol:
     encoder_init: Literal["pretrained", "random"] = "pretrained"
     depth: Literal["true", "shuffled"] = "true"
     depth_noise: float = 0.0
+    depth_pairing: Literal["spread", "same"] = "spread"
+    pyramid: Literal["bilinear", "none"] = "bilinear"
 
     # Studied within one table; every other field makes a recipe, and recipes never share a table.
     VERSION: ClassVar[int] = 1  # rises when the code of the recipe changes numbers under unchanged fields
-    CONTROLS: ClassVar[tuple[str, ...]] = ("queries", "band_expansion", "encoder_init", "depth", "depth_noise")
+    CONTROLS: ClassVar[tuple[str, ...]] = (
+        *("queries", "band_expansion", "encoder_init"),
+        *("depth", "depth_noise", "depth_pairing", "pyramid"),
+    )
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
@@ -114,6 +123,10 @@ class HeadSizes:
     queries: int
     points: int
     common_stride: int = 4
+
+    def serving(self, options: Options) -> HeadSizes:
+        """These sizes with as many queries as a method's options ask for."""
+        return self if options.head_queries is None else replace(self, queries=options.head_queries)
 
 
 @dataclass(frozen=True, kw_only=True)

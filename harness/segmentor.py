@@ -18,6 +18,9 @@ from harness.trial import Trial, stream_seed
 from harness.zoo import RGB
 from methods.base import EncoderSpec, Method, Queries
 
+PYRAMID: tuple[float, ...] = (4, 2, 1, 0.5)
+"""By which the four maps are finer than the token grid: strides 4, 8, 16 and 32 for patches of 16 pixels."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DepthInput:
@@ -27,11 +30,13 @@ class DepthInput:
         encoder: the frozen depth encoder, fed the task's bands nearest to R, G, B.
         shuffled: serve the features of the image half a batch away, turned by 180 degrees (a control).
         noise: standard deviation of added noise, relative to that of the features.
+        spread: pair depth block floor(i * depth blocks / blocks) with backbone block i, else block i or the last one.
     """
 
     encoder: Encoder
     shuffled: bool = False
     noise: float = 0.0
+    spread: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +87,17 @@ class Segmentor(nn.Module):
         method: the adaptation method.
         head: the Mask2Former head.
         bands: the bands of the images, in order.
+        factors: by which the head's four maps are finer than the token grid.
     """
 
     def __init__(
-        self, encoder: Encoder, depth: DepthInput | None, method: Method, head: Mask2FormerHead, bands: Sequence[Band]
+        self,
+        encoder: Encoder,
+        depth: DepthInput | None,
+        method: Method,
+        head: Mask2FormerHead,
+        bands: Sequence[Band],
+        factors: Sequence[float] = PYRAMID,
     ) -> None:
         """Put refine hooks on the blocks as `method.install` left them."""
         super().__init__()
@@ -95,6 +107,7 @@ class Segmentor(nn.Module):
         self.method = method
         self.head = head
         self.rgb = nearest_bands(RGB, bands)
+        self.factors = factors
         self._depth_BMD: list[Tensor] = []
         self._auxiliary: dict[int, Tensor] = {}
         if method.refines:
@@ -102,8 +115,10 @@ class Segmentor(nn.Module):
 
     def _refine(self, tokens: Tensor, layer: int) -> Tensor:
         depth_BMD = None
-        if self._depth_BMD:
-            depth_BMD = self._depth_BMD[layer * len(self._depth_BMD) // len(self.encoder.blocks)]
+        if self.depth:
+            blocks = len(self._depth_BMD)
+            spread = layer * blocks // len(self.encoder.blocks)
+            depth_BMD = self._depth_BMD[spread if self.depth.spread else min(layer, blocks - 1)]
         tokens, auxiliary = self.method.adapt(tokens, layer, depth_BMD)
         if auxiliary is not None:
             # by layer, because activation checkpointing runs a block twice
@@ -134,14 +149,14 @@ class Segmentor(nn.Module):
         return found
 
     def forward(self, x_BCHW: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Normalised images [B, bands, H, W] -> four maps (x4, x2, x1, x0.5 of the token grid), auxiliary loss."""
+        """Normalised images [B, bands, H, W] -> four maps on `factors` times the token grid, auxiliary loss."""
         self._auxiliary = {}
         features = self.features(x_BCHW)
         maps = [
             feature
             if factor == 1
             else nn.functional.interpolate(feature, scale_factor=factor, mode="bilinear", align_corners=False)
-            for feature, factor in zip(features, (4, 2, 1, 0.5), strict=True)
+            for feature, factor in zip(features, self.factors, strict=True)
         ]
         auxiliary = torch.stack(list(self._auxiliary.values())).mean() if self._auxiliary else x_BCHW.new_zeros(())
         # the depth tokens stay until the next pass: activation checkpointing runs the blocks again in the backward one
@@ -223,9 +238,15 @@ def build_segmentor(trial: Trial) -> Segmentor:
     depth = None
     if trial.depth_encoder:
         depth_encoder = build_encoder(trial.depth_encoder, size, RGB, "nearest", "pretrained")
-        depth = DepthInput(encoder=depth_encoder, shuffled=protocol.depth == "shuffled", noise=protocol.depth_noise)
+        depth = DepthInput(
+            encoder=depth_encoder,
+            shuffled=protocol.depth == "shuffled",
+            noise=protocol.depth_noise,
+            spread=protocol.depth_pairing == "spread",
+        )
     linked = protocol.queries == "linked"
-    spec = encoder_spec(encoder, protocol.crop, trial.scale.head, linked, depth.encoder if depth else None)
+    sizes = trial.scale.head.serving(trial.options)
+    spec = encoder_spec(encoder, protocol.crop, sizes, linked, depth.encoder if depth else None)
     torch.manual_seed(stream_seed(trial.seed, "adapter"))
     method: Method = load_class(trial.method.target, trial.method.source_sha256)(spec, trial.options)
     original = tuple(encoder.model.parameters())
@@ -234,5 +255,6 @@ def build_segmentor(trial: Trial) -> Segmentor:
         raise ValueError(f"{trial.method.name}.install thawed the backbone: only trains_backbone methods may")
     queries = method.queries() if linked else None
     torch.manual_seed(stream_seed(trial.seed, "head"))
-    head = Mask2FormerHead(encoder.width, len(trial.data.classes), trial.scale.head, queries)
-    return Segmentor(encoder, depth, method, head, trial.task.bands)
+    head = Mask2FormerHead(encoder.width, len(trial.data.classes), sizes, queries)
+    factors = PYRAMID if protocol.pyramid == "bilinear" else (1, 1, 1, 1)
+    return Segmentor(encoder, depth, method, head, trial.task.bands, factors)

@@ -179,6 +179,41 @@ def test_maps_are_a_pyramid_of_the_token_grid() -> None:
         torch.testing.assert_close(scaled, resized, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_without_a_pyramid_all_four_maps_stay_on_the_token_grid(case: str) -> None:
+    model = build_case(case)
+    x = images(2, 64, 96)
+    pyramid = features(model, x)
+    model.factors = (1, 1, 1, 1)
+    maps = features(model, x)
+    assert [tuple(m.shape) for m in maps] == [(2, 96, 8, 12)] * 4
+    assert torch.equal(maps[2], pyramid[2])
+    model.train().losses(x, labels(2, 64, 96)).total.backward()
+    assert all(p.grad is not None for p in model.head.parameters())
+    assert model.eval().predict(images(1, 70, 50)).shape == (1, 70, 50)
+
+
+def test_the_protocol_decides_on_pyramid_and_pairing() -> None:
+    default = build_segmentor(make_trial("depth_add"))
+    assert default.factors == (4, 2, 1, 0.5)
+    assert default.depth.spread
+    changed = build_segmentor(make_trial("depth_add", "protocol.pyramid=none", "protocol.depth_pairing=same"))
+    assert [m.shape[-1] for m in features(changed, images())] == [8] * 4
+    assert not changed.depth.spread
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_the_head_has_as_many_queries_as_there_are_tokens(linked: bool) -> None:
+    setting = f"protocol.queries={'linked' if linked else 'plain'}"
+    for tokens, queries in ((5, 5), (0, 16)):
+        model = build_segmentor(make_trial("spectralmoe", f"spectralmoe.tokens={tokens}", setting))
+        assert model.method.experts_a.shape[2] == queries
+        maps, _ = model(images())
+        found = model.head(maps, model.method.queries() if linked else None)
+        assert found.masks[-1].shape[1] == found.classes[-1].shape[1] == queries
+        model.train().losses(images(), labels()).total.backward()
+
+
 class Wrong(Probe):
     """Loses a token."""
 
@@ -247,6 +282,15 @@ def test_depth_blocks_are_paired_by_the_floor_rule() -> None:
     model, encoder = watched()
     maps, seen = depth_maps(encoder, images()), depth_seen(model, images())
     for i, block in enumerate([0, 0, 1, 2, 2, 3]):
+        assert torch.equal(seen[i], maps[block].flatten(2).mT), f"backbone block {i}"
+
+
+@pytest.mark.parametrize(("blocks", "paired"), [(4, [0, 1, 2, 3, 3, 3]), (8, [0, 1, 2, 3, 4, 5])])
+def test_depth_blocks_may_be_paired_one_by_one(blocks: int, paired: list[int]) -> None:
+    encoder = small_vit(DEPTH_ENCODER.entry, depth=blocks)
+    model = build(Probe, {"depth": True}, depth=DepthInput(encoder=encoder, spread=False))
+    maps, seen = depth_maps(encoder, images()), depth_seen(model, images())
+    for i, block in enumerate(paired):
         assert torch.equal(seen[i], maps[block].flatten(2).mT), f"backbone block {i}"
 
 

@@ -105,12 +105,13 @@ def build(
     encoder = encoder or random_encoder()
     if depth is None and chosen.needs_depth:
         depth = DepthInput(encoder=random_depth())
-    spec = encoder_spec(encoder, PX, HEAD, linked, depth.encoder if depth else None)
+    sizes = HEAD.serving(chosen)
+    spec = encoder_spec(encoder, PX, sizes, linked, depth.encoder if depth else None)
     torch.manual_seed(100 + seed)
     adapter: Method = cls(spec, chosen)
     adapter.install(encoder.model)
     torch.manual_seed(200 + seed)
-    made = Mask2FormerHead(encoder.width, CLASSES, HEAD, adapter.queries() if linked else None)
+    made = Mask2FormerHead(encoder.width, CLASSES, sizes, adapter.queries() if linked else None)
     return Segmentor(encoder, depth, adapter, made, BANDS)
 
 
@@ -277,30 +278,40 @@ def spectralmoe_by_hand(method: SpectralMoE, layer: int, visual: Tensor, depth: 
     width = method.spec.width
     W, b = p["token_to_feature.weight"], p["token_to_feature.bias"]
     adjusted, losses = [], []
-    for modality, x in ((VISUAL, visual.numpy()), (DEPTH, depth.numpy())):
-        prototypes = p["gate"][layer, 0 if o.shared_router else modality]
+    streams = [(VISUAL, visual.numpy()), (DEPTH, depth.numpy())][: 2 if o.depth else 1]
+    for modality, x in streams:
         importance, load = np.zeros(o.experts), np.zeros(o.experts)
         df = np.zeros_like(x)
         for image, i in np.ndindex(x.shape[:2]):
             f = x[image, i]
-            for e, gate in _route(f, prototypes, o.gating, o.top_k).items():
+            asking = visual.numpy()[image, i] if o.router == "follow" else f
+            gates = {0: 1.0}
+            if o.router != "none":
+                prototypes = p["gate"][layer, modality if o.router == "dual" else 0]
+                gates = _route(asking, prototypes, o.gating, o.top_k)
+            for e, gate in gates.items():
+                if gate == 0:  # underflowed: not chosen
+                    continue
                 T = p["experts_a"][layer, e] @ p["experts_b"][layer, e]
-                df[image, i] += gate * _adjustment(f, T, W, b, o.token_attention, o.drop_first_token)
+                delta = _adjustment(f, T, W, b, o.token_attention, o.drop_first_token)
+                df[image, i] += np.exp(delta) if o.combine == "logsumexp" else gate * delta
                 importance[e] += gate
                 load[e] += 1
-        adjusted.append(df)
+        adjusted.append(np.log(df) if o.combine == "logsumexp" else df)
         counted = (importance, load) if o.load == "importance+load" else (importance,)
-        losses.append(sum(x.var(ddof=1) / (x.mean() ** 2 + 1e-10) for x in counted))
+        losses.append(0.0 if o.experts == 1 else sum(x.var(ddof=1) / (x.mean() ** 2 + 1e-10) for x in counted))
     out = visual.numpy().copy()
     for image, i in np.ndindex(out.shape[:2]):
-        v, d = adjusted[0][image], adjusted[1][image]
+        v, d = adjusted[0][image], adjusted[-1][image]
         if o.fusion == "full":
             fused = softmax(np.array([v[i] @ row for row in d]) / math.sqrt(width)) @ d
+        elif o.fusion == "self":
+            fused = softmax(np.array([v[i] @ row for row in v]) / math.sqrt(width)) @ v
         elif o.fusion == "diagonal":
             fused = softmax(np.array([d[i] @ row for row in v]) / math.sqrt(width))[i] * v[i]
         else:
             fused = v[i] + d[i] if o.fusion == "add" else v[i]
         f = visual.numpy()[image, i]
         out[image, i] += p["scale"] * (p["output.weight"] @ (fused + f) + p["output.bias"])
-    reduced = sum(losses) / 2 if o.aux_reduction == "mean" else sum(losses)
+    reduced = sum(losses) / len(losses) if o.aux_reduction == "mean" else sum(losses)
     return out, o.aux_weight * reduced

@@ -15,6 +15,8 @@ from benchmarks.tasks import FBP_CS
 from harness.backbones import Encoder, build_encoder
 from harness.head import Mask2FormerHead
 from harness.lookup import find_method, load_class
+from harness.params import meta_segmentor
+from harness.scales import SCALES
 from harness.segmentor import encoder_spec
 from harness.zoo import BACKBONES, DEPTH_ENCODER, RGB
 from methods.base import EncoderSpec, Method, Queries
@@ -35,6 +37,9 @@ SAM_H = EncoderSpec(
     depth_grid=(32, 32),
     mlp_width=5120,
 )
+
+
+GATINGS = ("softmax", "gaussian", "laplace")
 
 
 def trainable(module: nn.Module) -> int:
@@ -93,35 +98,60 @@ def test_counted_after_install_at_vit_l(name: str, options: dict[str, Any], expe
     assert sum(p.numel() for p in encoder.parameters()) == frozen + inside, "the backbone itself keeps its size"
 
 
-RANKS = {4: 3_795_713, 8: 4_443_137, 16: 5_737_985, 32: 8_327_681, 64: 13_507_073}
-EXPERTS = {1: 3_088_385, 2: 3_618_305, 3: 4_148_225, 4: 4_678_145, 6: 5_737_985, 8: 6_797_825, 10: 7_857_665}
-EXPERTS |= {12: 8_917_505}
+VARIANTS = {
+    "without_moe": 2_990_081,
+    "without_dual_gating": 5_443_073,
+    "without_depth": 5_443_073,
+    **dict.fromkeys(["without_cross_attention", *(f"gating_{word}" for word in GATINGS)], 5_737_985),
+    **dict.fromkeys([f"top_{k}" for k in range(1, 6)], 5_737_985),
+    **{"rank_4": 3_795_713, "rank_8": 4_443_137, "rank_16": 5_737_985, "rank_32": 8_327_681, "rank_64": 13_507_073},
+    **{"experts_1": 3_088_385, "experts_2": 3_618_305, "experts_4": 4_678_145, "experts_6": 5_737_985},
+    **{"experts_8": 6_797_825, "experts_10": 7_857_665, "experts_12": 8_917_505},
+    **{"tokens_25": 5_565_185, "tokens_50": 5_622_785, "tokens_100": 5_737_985},
+    **{"tokens_150": 5_853_185, "tokens_200": 5_968_385, "tokens_250": 6_083_585},
+}
+"""The sheet's numbers for every published ablation."""
+
+
+@pytest.mark.parametrize("preset", ["paper", "released"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_spectralmoe_variants(variant: str, preset: str) -> None:
+    method, declared = make("spectralmoe", vit_l(), {"preset": preset, "variant": variant})
+    assert trainable(method) == declared == VARIANTS[variant]
+
+
+def test_every_spectralmoe_variant_has_a_published_count() -> None:
+    assert set(find_method("spectralmoe").options_class.variants) == set(VARIANTS)
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        *(({"rank": rank}, count) for rank, count in RANKS.items()),
-        *(({"experts": experts}, count) for experts, count in EXPERTS.items()),
-        ({"shared_router": True}, 5_443_073),
-        ({"depth": False, "fusion": "none"}, 5_443_073),
-        ({"fusion": "add"}, 5_737_985),
-        ({"gating": "dot", "top_k": 5}, 5_737_985),
+        ({"experts": 3}, 4_148_225),
+        ({"router": "follow"}, 5_443_073),
+        ({"depth": False, "fusion": "self"}, 5_443_073),
+        ({"depth_projection": "always"}, 5_737_985 + 1025 * 1024),
+        ({"depth_projection": "always", "depth": False, "fusion": "none"}, 5_443_073),
     ],
     ids=str,
 )
-def test_spectralmoe_variants(options: dict[str, Any], expected: int) -> None:
+def test_spectralmoe_options(options: dict[str, Any], expected: int) -> None:
     method, declared = make("spectralmoe", vit_l(), options)
     assert trainable(method) == declared == expected
 
 
-@pytest.mark.parametrize(
-    ("queries", "expected"),
-    [(25, 5_565_185), (50, 5_622_785), (150, 5_853_185), (200, 5_968_385), (250, 6_083_585)],
-)
-def test_spectralmoe_token_length_follows_the_queries(queries: int, expected: int) -> None:
+@pytest.mark.parametrize("queries", [25, 250])
+def test_spectralmoe_token_length_follows_the_queries(queries: int) -> None:
     method, declared = make("spectralmoe", replace(vit_l(), queries=queries), {})
-    assert trainable(method) == declared == expected
+    assert trainable(method) == declared == VARIANTS[f"tokens_{queries}"]
+
+
+def test_the_head_follows_the_tokens() -> None:
+    for variant, queries in (("tokens_50", 50), ("top_1", 100)):
+        options = find_method("spectralmoe").options_class.make({"variant": variant})
+        model = meta_segmentor(find_method("spectralmoe"), options, BACKBONES["dinov3"], SCALES["paper"])
+        assert model.method.queries().position_QC.shape == (queries, 256)
+        assert trainable(model.head) == HEADS["spectralmoe"][24] + (queries - 100) * 256
 
 
 @pytest.mark.parametrize(

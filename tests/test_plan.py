@@ -147,12 +147,13 @@ def test_the_key_changes_with_options_protocol_seed_and_method() -> None:
 
 
 def test_controls_that_cannot_matter_change_neither_key_nor_label() -> None:
-    plain = trials(settings=["protocol.queries=plain", "protocol.depth=shuffled"])
+    plain = trials(settings=["protocol.queries=plain", "protocol.depth=shuffled", "protocol.depth_pairing=same"])
     for name, trial in trials().items():
         matters = name in ("rein", "spectralmoe")
         assert (plain[name].key != trial.key) is matters
         assert bool(plain[name].labels()["controls"]) is matters
-        assert ("depth" in plain[name].labels()["controls"]) is (name == "spectralmoe")
+        assert ("depth=" in plain[name].labels()["controls"]) is (name == "spectralmoe")
+        assert ("depth_pairing" in plain[name].labels()["controls"]) is (name == "spectralmoe")
 
 
 def test_the_key_forgets_paths_and_workers(tmp_path: Path) -> None:
@@ -195,6 +196,20 @@ def test_cells_that_come_to_the_same_are_one_trial(monkeypatch: pytest.MonkeyPat
     cells = (Cell(method="lora"), Cell(task="fbp_cs", method="lora", options={"rank": 8}), Cell(method="lora"))
     monkeypatch.setitem(SUITES, "twice", Suite(name="twice", title="", cells=cells, seeds=2))
     assert len(keys(suite="twice", backbones=["dinov3"])) == 2
+
+
+def test_a_variant_is_a_row_of_its_own_unless_it_says_what_the_default_says() -> None:
+    def variant(name: str) -> Trial:
+        return trials(methods=["spectralmoe"], settings=[f"spectralmoe.variant={name}"])["spectralmoe"]
+
+    default = trials()["spectralmoe"]
+    assert variant("top_1").key == variant("gating_laplace").key == default.key
+    assert variant("without_depth").key != default.key
+    assert "fusion=none, depth=False" in str(variant("without_depth"))
+    assert "depth" not in variant("without_depth").weights
+    assert variant("tokens_50").key != default.key
+    with pytest.raises(ValueError, match=r"variant=without_deth; did you mean 'without_depth'"):
+        variant("without_deth")
 
 
 def test_records_mark_their_trials_as_cached(smoke_results: Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from methods.base import EncoderSpec, Method, Queries, load_exactly, take
 from methods.options import ReinOptions
-from methods.parts import QueryLink, token_linears, token_update, uniform_tokens
+from methods.parts import QueryLink, precision, token_linears, token_update, uniform_tokens
 
 
 class Rein(Method):
@@ -74,10 +74,14 @@ class Rein(Method):
             **({} if low_rank else {"learnable_tokens": "tokens"}),
             **({"scale": "scale"} if "scale" in state_dict else {}),
             **{f"{t}.{p}": f"{o}.{p}" for t, o in _LINEARS.items() for p in ("weight", "bias")},
-            **{f"{n}.{p}": f"link.{n}.{p}" if spec.linked else "" for n in _LINKS for p in ("weight", "bias")},
         }
+        for name in (f"{link}.{part}" for link in _LINKS for part in ("weight", "bias")):
+            # registered even where the link is off
+            if spec.linked or name in state_dict:
+                names[name] = f"link.{name}" if spec.linked else ""
         method = cls(spec, cls.Options.make(options))
-        load_exactly(method, take(state_dict, names, cls.Options.title), cls.Options.title)
+        state = take(state_dict, names, cls.Options.title)
+        load_exactly(method.to(precision(state)), state, cls.Options.title)
         return method
 
     @classmethod

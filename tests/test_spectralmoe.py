@@ -15,7 +15,6 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from methods.base import EncoderSpec
-from methods.rein import Rein
 from methods.spectralmoe import DEPTH, VISUAL, SpectralMoE
 from tests.models import SPEC, spectralmoe_by_hand
 
@@ -116,6 +115,16 @@ def test_a_gate_that_underflows_counts_as_not_chosen(combine: str) -> None:
     chosen = (gates > 0).sum(1)
     assert set(chosen.tolist()) >= {1, 2}, "an example in which some gates underflow"
     agrees(method)
+
+
+@pytest.mark.parametrize(
+    "options",
+    combinations(preset=("released",), gating=("laplace", "gaussian", "softmax"), top_k=(1, 2, 3), experts=(3, 6))
+    + combinations(preset=("released",), gating=("softmax",), top_k=(6,), experts=(6,), tokens=(7,)),
+    ids=str,
+)
+def test_released(options: dict[str, Any]) -> None:
+    agrees(drawn(**options))
 
 
 @pytest.mark.parametrize(
@@ -406,8 +415,6 @@ def test_a_variant_stands_between_the_preset_and_what_is_given() -> None:
     assert make_options({"preset": "released", "variant": "without_depth", "fusion": "self"}).fusion == "self"
     with pytest.raises(ValueError, match=r"variant=without_deth; did you mean 'without_depth'"):
         make_options({"variant": "without_deth"})
-    with pytest.raises(ValueError, match=r"unknown option rein\.variant"):
-        Rein.Options.make({"variant": "without_depth"})
 
 
 @pytest.mark.parametrize(("word", "paper", "code"), [("laplace", "l1", "l2"), ("gaussian", "l2", "l2sq")])
@@ -473,6 +480,9 @@ def test_from_released_reads_every_tensor() -> None:
     assert torch.equal(method.output.weight, state["mlp_delta_f.weight"])
     for unlinked in (state, {name: t for name, t in state.items() if not name.startswith(("transform", "merge"))}):
         assert SpectralMoE.from_released(unlinked, replace(SPEC, linked=False)).queries() is None
+    exact = {name: tensor.double() / 3 for name, tensor in state.items()}
+    assert torch.equal(SpectralMoE.from_released(exact, SPEC).experts_b[2, 3], exact["experts_b.2.3"])
+    assert SpectralMoE.from_released({n: t.half() for n, t in state.items()}, SPEC).scale.dtype == torch.float32
     assert SpectralMoE.from_released(state, replace(SPEC, queries=9)).options.tokens == SPEC.queries
 
 
@@ -514,28 +524,3 @@ def test_a_defective_released_state_is_a_clear_error(defect: str) -> None:
 def test_wrong_options_for_a_released_state_are_clear_errors(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         SpectralMoE.from_released(released(), SPEC, **options)
-
-
-REIN_STATE = {
-    "learnable_tokens_a": torch.zeros(3, 4, 2),
-    "learnable_tokens_b": torch.zeros(3, 2, 8),
-    "scale": torch.tensor(0.1),
-    **{f"{n}.weight": torch.zeros(8, 8) for n in ("mlp_token2feat", "mlp_delta_f")},
-    **{f"{n}.bias": torch.zeros(8) for n in ("mlp_token2feat", "mlp_delta_f")},
-    **{"transform.weight": torch.zeros(6, 8), "transform.bias": torch.zeros(6)},
-    **{"merge.weight": torch.zeros(6, 18), "merge.bias": torch.zeros(6)},
-}
-
-
-def test_rein_reads_its_released_state_or_says_why_not() -> None:
-    assert Rein.from_released(REIN_STATE, SPEC).options.rank == 2
-    without = {name: tensor for name, tensor in REIN_STATE.items() if name != "merge.bias"}
-    for state, options, words in (
-        (without, {}, "missing.*merge.bias"),
-        ({}, {}, "missing.*learnable_tokens"),
-        (REIN_STATE | {"cls": torch.zeros(1)}, {}, "unknown.*cls"),
-        (REIN_STATE | {"merge.bias": torch.zeros(5)}, {}, r"merge.bias is \(5,\)"),
-        (REIN_STATE, {"rnk": 2}, "unknown option rein.rnk"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            Rein.from_released(state, SPEC, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,29 +16,36 @@ _LEAST = float(np.finfo(np.float64).eps)  # 2.22e-16: what the released code tak
 
 
 def adjust(
-    x_SD: Tensor, tokens_ETD: Tensor, values_ETD: Tensor, gates_SE: Tensor, options: SpectralMoEOptions
-) -> Tensor:
-    """Adjustments [S, D] of tokens by the experts that their gates name.
+    streams: Sequence[Tensor],
+    gates: Sequence[Tensor],
+    tokens_ETD: Tensor,
+    values_ETD: Tensor,
+    options: SpectralMoEOptions,
+) -> list[Tensor]:
+    """Adjustments [S, D] of every stream's tokens by the experts that their gates name.
 
     Args:
-        x_SD: tokens, of any image and modality.
+        streams: tokens [S, D] of a modality, of all images.
+        gates: their gates [S, E], 0 where an expert is not chosen.
         tokens_ETD: adaptive tokens of every expert.
         values_ETD: the same tokens turned into features.
-        gates_SE: gates, 0 where an expert is not chosen.
         options: token attention and combination.
     """
     if options.token_attention == "dot":
-        query_SC, key_ETC = x_SD, tokens_ETD
+        queries, key_ETC = list(streams), tokens_ETD
     else:
-        query_SC, key_ETC = x_SD.sum(-1, keepdim=True), tokens_ETD.sum(-1, keepdim=True)
+        queries, key_ETC = [x_SD.sum(-1, keepdim=True) for x_SD in streams], tokens_ETD.sum(-1, keepdim=True)
     # dividing the few tokens instead of the many logits
-    key_ETC = key_ETC / math.sqrt(x_SD.shape[-1])
+    key_ETC = key_ETC / math.sqrt(tokens_ETD.shape[-1])
     if options.drop_first_token:
         values_ETD = values_ETD[:, 1:]
     # one product over all experts costs as much as sending a third of the tokens to each (measured on CPU)
-    mixes = _mix_all if options.combine == "weighted" and 3 * options.top_k > len(tokens_ETD) else _dispatch
-    adjusted_SD: Tensor = mixes(query_SC, key_ETC, values_ETD, gates_SE, options)
-    return adjusted_SD
+    if options.combine == "weighted" and 3 * options.top_k > len(tokens_ETD):
+        pairs = zip(queries, gates, strict=True)
+        return [_mix_all(query_SC, key_ETC, values_ETD, gates_SE, options) for query_SC, gates_SE in pairs]
+    # together, because every expert's group is a product of its own
+    adjusted_SD: Tensor = _dispatch(torch.cat(queries), key_ETC, values_ETD, torch.cat(list(gates)), options)
+    return list(adjusted_SD.split([len(gates_SE) for gates_SE in gates]))
 
 
 def _mix_all(

@@ -78,15 +78,14 @@ class SpectralMoE(Method):
         pairs = zip(streams, (VISUAL, DEPTH), strict=False)
         return [self.route(wide(x_BND.flatten(0, 1)), layer, modality) for x_BND, modality in pairs]
 
-    def _adjusted(self, streams: Sequence[Tensor], routings: Sequence[Routing], layer: int) -> tuple[Tensor, ...]:
-        """Adjustments of every stream, in one pass through the experts that the modalities share (Eq. 3-5)."""
+    def _adjusted(self, streams: Sequence[Tensor], routings: Sequence[Routing], layer: int) -> list[Tensor]:
+        """Adjustments of every stream by the experts that the modalities share (Eq. 3-5)."""
         tokens_ETD = self.experts_a[layer] @ self.experts_b[layer]
         values_ETD = self.token_to_feature(tokens_ETD)
+        gates = [routing.gates_SE for routing, _ in zip(routings, streams, strict=False)]
         flat = [x_BND.flatten(0, 1) for x_BND in streams]
-        gates_SE = torch.cat([routing.gates_SE for routing, _ in zip(routings, flat, strict=False)])
-        adjusted_SD = adjust(torch.cat(flat), tokens_ETD, values_ETD, gates_SE, self.options)
-        parts = adjusted_SD.split([len(x_SD) for x_SD in flat])
-        return tuple(part.unflatten(0, x.shape[:2]) for part, x in zip(parts, streams, strict=True))
+        adjusted = adjust(flat, gates, tokens_ETD, values_ETD, self.options)
+        return [part_SD.unflatten(0, x_BND.shape[:2]) for part_SD, x_BND in zip(adjusted, streams, strict=True)]
 
     def queries(self) -> Queries | None:
         """Query positions linked from the experts' mean tokens; the content stays the head's own."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from timm.models import adapt_input_conv
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from benchmarks.tasks import Band
 
@@ -25,7 +26,8 @@ def expand_kernel(weight_DChw: Tensor, pretrained: Sequence[Band], task: Sequenc
         task: the task's bands, in file order.
         mode: `nearest` copies the channel nearest in wavelength; `mean` gives every band the mean channel, scaled by
             pretrained / task bands so that grey input keeps its response; `released` copies channel i mod 3 to
-            band i, as SpectralMoE's converter does; `timm` is timm's own repetition with that scaling.
+            band i, as SpectralMoE's converter does; `linear` interpolates over the channels in their order; `timm` is
+            timm's own repetition with that scaling.
 
     Returns:
         Kernel [D, task bands, h, w].
@@ -37,6 +39,9 @@ def expand_kernel(weight_DChw: Tensor, pretrained: Sequence[Band], task: Sequenc
         return weight_DChw.mean(1, keepdim=True).repeat(1, len(task), 1, 1) * scale
     if mode == "released":
         return weight_DChw[:, torch.arange(len(task)) % len(pretrained)]
+    if mode == "linear":
+        between_DXC = interpolate(weight_DChw.flatten(2).mT, size=len(task), mode="linear")
+        return between_DXC.mT.reshape(-1, len(task), *weight_DChw.shape[2:])
     if mode == "timm":
         return adapt_input_conv(len(task), weight_DChw)
-    raise ValueError(f"unknown protocol.band_expansion={mode} (known: nearest, mean, released, timm)")
+    raise ValueError(f"unknown protocol.band_expansion={mode} (known: nearest, mean, released, linear, timm)")

@@ -61,7 +61,7 @@ class Protocol:
     photometric: bool
     max_tiles: int
     queries: Literal["linked", "plain"] = "linked"
-    band_expansion: Literal["nearest", "mean", "released", "timm"] = "nearest"
+    band_expansion: Literal["nearest", "mean", "released", "linear", "timm"] = "nearest"
     encoder_init: Literal["pretrained", "random"] = "pretrained"
     depth: Literal["true", "shuffled"] = "true"
     depth_noise: float = 0.0

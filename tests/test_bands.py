@@ -47,6 +47,8 @@ def expanded(task: str, mode: str) -> list[float]:
         ("B G R E NIR", "released", [1, 10, 100, 1, 10]),
         ("NIR R G B", "mean", [37 * 0.75] * 4),
         ("R G B", "mean", [37] * 3),
+        ("NIR R G B", "linear", [1, 0.375 + 6.25, 6.25 + 37.5, 100]),
+        ("B G R", "linear", [1, 10, 100]),
         ("NIR R G B", "timm", [0.75, 7.5, 75, 0.75]),
         ("B G R E NIR", "timm", [0.6, 6, 60, 0.6, 6]),
         ("R G B", "timm", [1, 10, 100]),
@@ -62,8 +64,8 @@ def test_mean_keeps_the_response_to_grey(task: str) -> None:
 
 
 def test_an_unknown_mode_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"band_expansion=linear.*nearest, mean, released, timm"):
-        expand_kernel(kernel(), RGB, bands("R G B"), "linear")
+    with pytest.raises(ValueError, match=r"band_expansion=linaer.*nearest, mean, released, linear, timm"):
+        expand_kernel(kernel(), RGB, bands("R G B"), "linaer")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ def test_a_tie_goes_to_the_earlier_band() -> None:
     assert nearest_bands((Band(name="middle", centre_um=1.0),), given) == [0]
 
 
-@pytest.mark.parametrize("mode", ["nearest", "mean", "released", "timm"])
+@pytest.mark.parametrize("mode", ["nearest", "mean", "released", "linear", "timm"])
 def test_an_encoder_sees_the_bands_through_the_expanded_kernel(mode: str) -> None:
     spec, made = BACKBONES["dinov3"], []
     for task, how in ((RGB, "nearest"), (FBP_CS.bands, mode)):

@@ -167,7 +167,7 @@ def plan(
 def list_(
     kind: Annotated[str, typer.Argument(help="tasks, backbones, methods, variants, plugins or suites", metavar="KIND")],
 ) -> None:
-    """List what there is: tasks, backbones, methods, their variants, methods of installed packages (plugins), suites."""
+    """List what there is: tasks, backbones, methods and their variants, methods of installed packages, suites."""
     rows = find("kind of thing", kind, LISTINGS)()
     screen.show_listing(kind, rows)
 

@@ -16,6 +16,8 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from methods.base import EncoderSpec
 from methods.spectralmoe import DEPTH, VISUAL, SpectralMoE
+from tests.adapters import SPEC as WIDER
+from tests.adapters import assert_works_in_bf16
 from tests.models import SPEC, spectralmoe_by_hand
 
 EXPERTS = 4
@@ -366,6 +368,12 @@ def test_bf16_agrees_with_float32(options: dict[str, Any]) -> None:
         gradients.append(method.token_to_feature.weight.grad.clone())
     for exact, rounded in (changes, gradients):
         assert ((exact - rounded).norm() / exact.norm()).item() < 0.03
+
+
+@pytest.mark.parametrize("options", combinations(preset=("paper", "released"), top_k=(1, 3)), ids=str)
+def test_works_as_a_module_in_bf16(options: dict[str, Any]) -> None:
+    """Routing is in fp32 from rounded prototypes: close, unless a token stands between two experts."""
+    assert_works_in_bf16(lambda: make(WIDER, scale_init=0.3, **options), depth=True)
 
 
 COMPILED = [({"preset": "paper"}, True), ({"preset": "paper", "top_k": 3}, False), ({"preset": "released"}, True)]

@@ -62,7 +62,8 @@ class SpectralMoE(Method):
             streams = streams[:1]
         fused_BND = fuse(self.options.fusion, *self._adjusted(streams, routings, layer))
         reduced = losses.mean() if self.options.aux_reduction == "mean" else losses.sum()
-        return x_BND + self.scale * self.output(fused_BND + x_BND), self.options.aux_weight * reduced
+        shift_BND = self.output((fused_BND + x_BND).to(self.output.weight.dtype))
+        return x_BND + self.scale * shift_BND, self.options.aux_weight * reduced
 
     def route(self, x_SD: Tensor, layer: int, modality: int) -> Routing:
         """Where tokens [S, D] of a modality go after a block (Eq. 1-2)."""
@@ -70,7 +71,8 @@ class SpectralMoE(Method):
             return send_all(x_SD)
         router = min(modality, self.routers - 1)
         noisy = self.training and self.options.noise
-        return route(x_SD, self.gate[layer, router], self.noise[layer, router], self.options, noisy)
+        gate_DE, noise_DE = wide(self.gate[layer, router]), wide(self.noise[layer, router])
+        return route(x_SD, gate_DE, noise_DE, self.options, noisy)
 
     def _routings(self, streams: Sequence[Tensor], layer: int) -> list[Routing]:
         if self.options.router == "follow":

@@ -244,7 +244,7 @@ def params(
     scale: ScaleName = "paper",
     form: Annotated[str, typer.Option("--format", help="`table`, `csv` or `json`.")] = "table",
 ) -> None:
-    """Count the trainable parameters of methods on backbones, beside the published numbers."""
+    """Count the trainable parameters of methods on backbones, beside the published numbers; `peft:` tuners by name."""
     examine.count_parameters(method, backbone, scale, form)
 
 

@@ -20,7 +20,7 @@ from harness.split import split_tiles
 from harness.status import Status
 from harness.tracking import Tracker, rebuild, ui_command
 from harness.trial import Trial
-from methods import METHODS
+from methods import OWN
 
 if TYPE_CHECKING:  # pandas costs half a second, and only tables need it
     from harness.tables import ResultTable
@@ -153,7 +153,7 @@ def bench_modules(methods: Sequence[str], *, as_json: bool, **sizes: Any) -> int
     """Measure and show what methods cost in a block.
 
     Args:
-        methods: names or files; empty for all but families of tuners, whose names have a colon.
+        methods: names or files; empty for those with a file of their own.
         as_json: print JSON instead of the table.
         sizes: fields of `bench_step.Setup`.
 
@@ -163,7 +163,7 @@ def bench_modules(methods: Sequence[str], *, as_json: bool, **sizes: Any) -> int
     Raises:
         ValueError: an unknown name, a size that cannot be measured.
     """
-    refs = [find_method(name) for name in methods or (name for name in METHODS if ":" not in name)]
+    refs = [find_method(name) for name in methods or OWN]
     from harness.bench_modules import measure, measuring, presets
     from harness.bench_step import Setup
 

@@ -15,7 +15,7 @@ from harness.plan import Request, make_plan
 from harness.progress import counting
 from harness.trial import Trial
 from harness.zoo import BACKBONE_NAMES, BACKBONES
-from methods import METHODS
+from methods import OWN
 
 if TYPE_CHECKING:  # imports torch
     from harness.params import Count
@@ -60,7 +60,7 @@ def count_parameters(methods: Sequence[str], backbones: Sequence[str], scale: st
         ValueError: an unknown name.
     """
     write = find("format", form, _FORMATS)
-    refs = [find_method(name) for name in methods] or [built_in(name) for name in METHODS]
+    refs = [find_method(name) for name in methods] or [built_in(name) for name in OWN]
     specs = [find("backbone", name, BACKBONE_NAMES) for name in backbones or BACKBONES]
     chosen = find_scale(scale)
     from harness.params import count

@@ -31,6 +31,9 @@ OPTIONS: dict[str, str] = {
 }
 """Where the options of each method stand, torch-free: planning and listing need no more."""
 
+OWN: tuple[str, ...] = tuple(METHODS)
+"""The methods with a file of their own; the tuners of HuggingFace's library take part only where they are named."""
+
 _PEFT = (
     *("dora", "rslora", "adalora", "oft", "boft", "ia3", "ln_tuning", "hra", "miss"),
     *("loha", "lokr", "vera", "hira", "delora", "randlora"),

@@ -115,14 +115,14 @@ class VptOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class FullOptions(Options):
-    """Full fine-tuning has nothing to set. The backbone learns at a tenth of the head's rate, as in REIN's paper."""
+    """Full fine-tuning has nothing to set. The backbone learns at a tenth of the head's rate, a customary choice."""
 
     name = "full"
     links_queries = False
     title = "Full fine-tuning"
     paper = "reference: the whole backbone trains"
     lr_scale = 0.1
-    ports = MappingProxyType({"default": "from_paper"})
+    ports = MappingProxyType({"default": "inferred"})
 
 
 @dataclass(frozen=True, kw_only=True)

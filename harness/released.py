@@ -19,7 +19,7 @@ from harness.lookup import find, find_method, find_scale, load_class
 from harness.params import meta_segmentor
 from harness.released_screen import show_import
 from harness.trial import MethodRef
-from harness.zoo import BACKBONES
+from harness.zoo import BACKBONE_NAMES
 from methods.base import EncoderSpec, Method, ReleasedMismatch
 from methods.options import nearest
 
@@ -157,7 +157,7 @@ def _settings(settings: Sequence[str], ref: MethodRef) -> tuple[dict[str, Any], 
 
 def _spec(request: Request, ref: MethodRef, protocol: Mapping[str, Any]) -> EncoderSpec:
     """The encoder of that name at that scale, on the meta device."""
-    backbone, scale = find("backbone", request.backbone, BACKBONES), find_scale(request.scale)
+    backbone, scale = find("backbone", request.backbone, BACKBONE_NAMES), find_scale(request.scale)
     if request.queries < 0:
         raise ValueError(f"--queries {request.queries}: give 1 or more")
     head = replace(scale.head, queries=request.queries or scale.head.queries)

@@ -12,7 +12,7 @@ from benchmarks.tasks import FBP_CS, TASKS, Reader
 from tests.conftest import TINY, Program, assert_refused, bodies, snapshot
 from tests.fbp_files import Written, write_fbp
 
-SUITE = ("--suite", "all", "--method", "frozen", "--seeds", 1, *TINY[2:])
+SUITE = ("--suite", "all", "--method", "frozen", "--backbone", "dinov3", "--seeds", 1, *TINY[2:])
 
 
 def open_second(root: Path) -> Reader:

@@ -42,6 +42,9 @@ class NewMethodOptions(Options):
     #   control = False        True: takes part only where a suite or `--method` names it (built-in methods)
     #   baseline = False       True: tables give differences to it; the frozen encoder is ours
     #   published_m = {}       published millions of parameters by backbone, shown by `run.py params`
+    #   variants = {}          named sets of options on top of a preset: newmethod.variant=NAME
+    #   head_queries           property: how many queries the head must have; None leaves it to the scale
+    #   translated             class method: other words for values, as a preset's paper writes them
 
     rank: int = 16
     gate: bool = True

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.logging import RichHandler
 from rich.markup import escape
 from rich.table import Column, Table
@@ -105,16 +105,18 @@ def outcome_text(record: Record) -> str:
 
 def show_table(result: ResultTable, path: Path) -> None:
     """A result table as text, and where it was written; a narrow terminal gets fewer columns than the files."""
-    wide = console.width >= _WIDE
-    columns = [column for column in result.display.columns if wide or column in _ESSENTIAL]
+    wide, backbones = console.width >= _WIDE, result.display["Backbone"]
+    essential = {*_ESSENTIAL, "Backbone"} if backbones.nunique() > 1 else _ESSENTIAL
+    columns = [column for column in result.display.columns if wide or column in essential]
     caption = result.caption if wide else f"Narrow terminal: more columns in the files. {result.caption}"
     table = Table(title=escape(result.heading), title_justify="left", box=box.SIMPLE)
     table.caption, table.caption_justify = escape(caption), "left"
     for column in columns:
-        text = column == "Method"
-        table.add_column(escape(column), justify="left" if text else "right", no_wrap=not text, overflow="fold")
-    for row in result.display[columns].itertuples(index=False):
-        table.add_row(*[escape(str(value)) for value in row])
+        justify: JustifyMethod = "left" if column in ("Backbone", "Method") else "right"
+        table.add_column(escape(column), justify=justify, no_wrap=column != "Method", overflow="fold")
+    last_of_backbone = backbones.ne(backbones.shift(-1))
+    for row, last in zip(result.display[columns].itertuples(index=False), last_of_backbone, strict=True):
+        table.add_row(*[escape(str(value)) for value in row], end_section=last)
     console.print(table)
     console.print(f"table: {path} (and .tex, .csv)\n", soft_wrap=True, highlight=False)
 

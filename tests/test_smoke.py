@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.conftest import SMOKE, Program, Result, bodies, contents, outcomes, run_process, snapshot
+from tests.conftest import SMOKE, TINY, Program, Result, bodies, contents, outcomes, run_process, snapshot
 
 TITLES = {"frozen": "Frozen", "lora": "LoRA", "rein": "REIN", "spectralmoe": "SpectralMoE"}
 TARGETS = ("planetscope", "gf1", "sentinel2")
@@ -108,6 +108,17 @@ def test_tables_come_back_from_records_alone(
     assert contents(smoke_copy) == before
     assert "test (synthetic)" in result.text
     assert "SpectralMoE" in result.text
+
+
+def test_a_narrow_table_of_two_backbones_tells_them_apart(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    chosen = ("--method", "frozen", "--backbone", "clip", "--backbone", "dofa", "--seeds", 1)
+    result = program("--suite", "all", *TINY[2:], *chosen, "--results", tmp_path)
+    assert result.exit_code == 0, result
+    rows = [line.split()[:2] for line in result.out.splitlines() if "Frozen" in line]
+    assert rows == [["CLIP", "Frozen"], ["DOFA", "Frozen"]]
 
 
 def test_show_prints_scores_times_and_inputs(program: Program, smoke_results: Path) -> None:

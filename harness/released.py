@@ -130,7 +130,8 @@ def import_checkpoint(request: Request, target: Target) -> None:
         method = cls.from_released(groups[prefix], spec, **options)
     except ReleasedMismatch as mismatch:
         _show(target, _refused(report, mismatch))
-        raise ValueError(f"{request.file}: nothing was written, because {mismatch}") from mismatch
+        spec_from = "; the spec follows --backbone, --scale and --queries" if mismatch.shapes else ""
+        raise ValueError(f"{request.file}: nothing was written, because {mismatch}{spec_from}") from mismatch
     adapter = _adapter(request, method, report.sha256)
     adapter.write(written)
     plain = asdict(ref.options_class.make({"preset": adapter.options["preset"]}))
@@ -147,8 +148,7 @@ def _settings(settings: Sequence[str], ref: MethodRef) -> tuple[dict[str, Any], 
         owner, dot, option = target.partition(".")
         if not (equals and dot and option):
             raise ValueError(f"--set {setting}: write method.option=value")
-        if owner not in parsed:
-            raise ValueError(f"--set {setting}: unknown method {owner!r}{nearest(owner, parsed)}")
+        find(f"method in --set {setting}:", owner, parsed)
         if owner == "protocol" and option not in ("queries", "crop"):
             raise ValueError(f"--set {setting}: no adapter depends on it; of the protocol only queries and crop count")
         parsed[owner][option] = value

@@ -314,7 +314,8 @@ def test_another_number_of_tokens_is_told_by_option(program: Program, tmp_path: 
         ("rein", ("--set", "protocol.lr=1"), ("protocol.lr", "queries and crop")),
         ("rein", ("--queries", "-1"), ("--queries -1",)),
         ("rein", ("--out", "nowhere/a.safetensors"), ("nowhere/a.safetensors", "folder")),
-        ("spectralmoe", (), ("experts_a.0", "Its tensors by name: backbone (23), decode_head (2)")),
+        ("spectralmoe", (), ("missing experts_a.0.0", "and 93 more, unknown learnable_tokens_a, learnable_tokens_b")),
+        ("earth_adapter", ("--prefix", "decode_head"), ("not a released Earth-Adapter", "unknown query_feat.weight")),
         ("earth_adapter", (), ("not a released Earth-Adapter", "mlp_list1.0.0.bias")),
     ],
 )
@@ -322,6 +323,14 @@ def test_mistakes_are_told(method: str, more: Any, words: tuple[str, ...], progr
     file = save_training(tmp_path / "a.pth", everything(rein(), "backbone.reins."))
     assert_refused(run(program, file, method, *more), *words)
     assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
+
+
+@pytest.mark.parametrize("method", ["rein", "spectralmoe", "earth_adapter"])
+def test_a_file_without_any_of_the_names(method: str, program: Program, tmp_path: Path) -> None:
+    file = tmp_path / "a.pth"
+    torch.save({"features.0.bias": torch.ones(2), "features.1.bias": torch.ones(2), "head.a": torch.ones(2)}, file)
+    words = ("missing", "unknown nothing", "Its tensors by name: features (2), head (1)")
+    assert_refused(run(program, file, method), *words)
 
 
 def test_nothing_is_overwritten_unasked(program: Program, tmp_path: Path) -> None:

@@ -501,6 +501,7 @@ RESHAPED = {
     "a linear layer": lambda n, t: t[:, :-1] if n == "merge.weight" else t,
 }
 DEFECTS = {
+    "a prefix": (lambda s: {f"backbone.depthmoe.{k}": v for k, v in s.items()}, "strip 'backbone.depthmoe.' from"),
     "no experts": (lambda s: {k: v for k, v in s.items() if "experts" not in k}, "experts_a"),
     "one name missing": (lambda s: {k: v for k, v in s.items() if k != "w_noise.2.1"}, "missing.*w_noise.2.1"),
     "an unknown name": (lambda s: s | {"backbone.cls_token": torch.zeros(1)}, "unknown.*backbone.cls_token"),

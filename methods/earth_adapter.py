@@ -6,7 +6,7 @@ Written from a description of the paper's module; names and layout of the releas
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import torch
@@ -28,13 +28,17 @@ class EarthAdapter(Method):
         super().__init__(spec, options)
         self.options = options
         self.fft_blocks = options.fft_blocks(spec.blocks)
+        self.adapted = options.adapted_blocks(spec.blocks)
         blocks = _allocated(spec, options)
-        self.spatial = self._experts(range(spec.blocks))
+        self.spatial = self._experts(_allocated_spatial(spec, options))
         self.low, self.high = self._experts(blocks), self._experts(blocks)
         self.router = nn.ModuleDict({str(block): nn.Linear(spec.width, 3) for block in blocks})
         self.scale = nn.Parameter(torch.full((spec.blocks,), 0.1))
-        frequency = [name for name, _ in self.named_parameters() if name.startswith(("low.", "high.", "router."))]
-        self.may_be_unused = tuple(name for name in frequency if int(name.split(".")[1]) not in self.fft_blocks)
+        used = {"spatial": self.adapted, **dict.fromkeys(("low", "high", "router"), self.fft_blocks)}
+        names = [name for name, _ in self.named_parameters() if name.partition(".")[0] in used]
+        self.may_be_unused = tuple(n for n in names if int(n.split(".")[1]) not in used[n.partition(".")[0]])
+        if not self.adapted:
+            self.may_be_unused += ("scale",)
 
     def _experts(self, blocks: Iterable[int]) -> nn.ModuleDict:
         return nn.ModuleDict(
@@ -42,7 +46,9 @@ class EarthAdapter(Method):
         )
 
     def refine(self, x_BND: Tensor, layer: int, depth_BMD: Tensor | None = None) -> Tensor:
-        """F' = F + alpha (w0 E_sp(F) + w1 E_low(F_low) + w2 E_high(F_high)); elsewhere F' = F + alpha E_sp(F)."""
+        """F' = F + alpha (w0 E_sp(F) + w1 E_low(F_low) + w2 E_high(F_high)); elsewhere F' = F + alpha E_sp(F), or F."""
+        if layer not in self.adapted:
+            return x_BND
         block = str(layer)
         delta_BND: Tensor = self.spatial[block](x_BND)
         if layer in self.fft_blocks:
@@ -79,11 +85,12 @@ class EarthAdapter(Method):
         Args:
             state_dict: the released tensors, with frequency experts for every block or for none.
             spec: the encoder they were trained on.
-            options: ours; `fft_layers` (or, as released, `fft_layer`) and `rho` cannot be read off the tensors and
-                must be those of the training.
+            options: ours; `fft_layers`, `adapter_layers` (or, as released, `fft_layer`, `adapter_layer`) and `rho`
+                cannot be read off the tensors and must be those of the training.
         """
-        if "fft_layer" in options and "fft_layers" not in options:
-            options["fft_layers"] = options.pop("fft_layer")
+        for theirs, ours in (("fft_layer", "fft_layers"), ("adapter_layer", "adapter_layers")):
+            if theirs in options and ours not in options:
+                options[ours] = options.pop(theirs)
         first = state_dict.get("mlp_list1.0.0.weight")
         if first is not None:
             options.setdefault("dim", first.shape[0])
@@ -91,7 +98,7 @@ class EarthAdapter(Method):
         if spatial_only:
             options.setdefault("fft_layers", "none")
         chosen = EarthAdapterOptions.make(options)
-        names = _released_names(spec.blocks, () if spatial_only else range(spec.blocks), _allocated(spec, chosen))
+        names = _released_names(() if spatial_only else range(spec.blocks), spec, chosen)
         state = take(state_dict, names, chosen.title)
         method = cls(spec, chosen)
         load_exactly(method, state, chosen.title)
@@ -99,13 +106,15 @@ class EarthAdapter(Method):
 
     @classmethod
     def expected_count(cls, spec: EncoderSpec, options: EarthAdapterOptions) -> int:
-        """L E + 1 L + F (2 E + 3D + 3), E = 2De + e + D an expert, F the blocks given frequency experts."""
-        return _count(spec, options, len(_allocated(spec, options)))
+        """S E + L + F (2 E + 3D + 3), E = 2De + e + D an expert, S blocks given spatial ones, F frequency ones."""
+        spatial, frequency = _allocated_spatial(spec, options), _allocated(spec, options)
+        return _count(spec, options, len(spatial), len(frequency)) + spec.blocks
 
     @classmethod
     def reachable_count(cls, spec: EncoderSpec, options: EarthAdapterOptions) -> int:
-        """The same with F the blocks in which frequency experts act."""
-        return _count(spec, options, len(options.fft_blocks(spec.blocks)))
+        """The same with the blocks in which they act."""
+        adapted = len(options.adapted_blocks(spec.blocks))
+        return _count(spec, options, adapted, len(options.fft_blocks(spec.blocks))) + adapted
 
 
 def half_width(grid: tuple[int, int], rho: float) -> int:
@@ -122,22 +131,31 @@ def _allocated(spec: EncoderSpec, options: EarthAdapterOptions) -> tuple[int, ..
     return tuple(range(spec.blocks)) if used and options.allocate_unused else used
 
 
-def _released_names(blocks: int, released: Iterable[int], kept: Collection[int]) -> dict[str, str]:
-    """Released name -> our name, for states with frequency experts in `released`; those not `kept` are dropped."""
-    modules = {f"mlp_list1.{block}.{i}": f"spatial.{block}.{i}" for block in range(blocks) for i in (0, 2)}
-    for block in released:
-        frequency = {f"mlp_list2.{block}.{i}": f"low.{block}.{i}" for i in (0, 2)}
-        frequency |= {f"mlp_list3.{block}.{i}": f"high.{block}.{i}" for i in (0, 2)}
-        frequency |= {f"router.{block}": f"router.{block}"}
-        modules |= frequency if block in kept else dict.fromkeys(frequency, "")
+def _allocated_spatial(spec: EncoderSpec, options: EarthAdapterOptions) -> tuple[int, ...]:
+    """Blocks with registered spatial experts: all, as released, or only those that are adapted."""
+    return tuple(range(spec.blocks)) if options.allocate_unused else options.adapted_blocks(spec.blocks)
+
+
+def _released_names(frequency: Iterable[int], spec: EncoderSpec, options: EarthAdapterOptions) -> dict[str, str]:
+    """Released name -> our name, with frequency experts in these blocks; what we do not register is dropped."""
+    kept_spatial, kept_frequency = _allocated_spatial(spec, options), _allocated(spec, options)
+    modules: dict[str, str] = {}
+    for block in range(spec.blocks):
+        modules |= {f"mlp_list1.{block}.{i}": f"spatial.{block}.{i}" if block in kept_spatial else "" for i in (0, 2)}
+    for block in frequency:
+        experts = {f"mlp_list2.{block}.{i}": f"low.{block}.{i}" for i in (0, 2)}
+        experts |= {f"mlp_list3.{block}.{i}": f"high.{block}.{i}" for i in (0, 2)}
+        experts |= {f"router.{block}": f"router.{block}"}
+        modules |= experts if block in kept_frequency else dict.fromkeys(experts, "")
     names = {f"{t}.{kind}": o and f"{o}.{kind}" for t, o in modules.items() for kind in ("weight", "bias")}
     return names | {"scale": "scale"}
 
 
-def _count(spec: EncoderSpec, options: EarthAdapterOptions, frequency_blocks: int) -> int:
+def _count(spec: EncoderSpec, options: EarthAdapterOptions, spatial: int, frequency: int) -> int:
+    """Parameters of experts and routers in so many blocks."""
     d, e = spec.width, options.dim
     expert = 2 * d * e + e + d
-    return spec.blocks * (expert + 1) + frequency_blocks * (2 * expert + 3 * d + 3)
+    return spatial * expert + frequency * (2 * expert + 3 * d + 3)
 
 
 def _expert(width: int, dim: int, zero_init_up: bool) -> nn.Sequential:

@@ -106,6 +106,8 @@ def test_fft_layers(given: Any, blocks: int, expected: list[int]) -> None:
         ({"fft_layers": ""}, "earth_adapter.fft_layers=: write"),
         ({"fft_layers": "3"}, "blocks are 0 to 2"),
         ({"fft_layers": "2-1"}, "ranges go upwards"),
+        ({"adapter_layers": "3"}, "earth_adapter.adapter_layers=3: the encoder's blocks are 0 to 2"),
+        ({"adapter_layers": "some"}, "earth_adapter.adapter_layers=some: write"),
         ({"rho": 1.5}, "earth_adapter.rho=1.5"),
         ({"rho": -0.1}, "earth_adapter.rho=-0.1"),
         ({"dim": 0}, "earth_adapter.dim=0"),
@@ -203,6 +205,25 @@ def test_equations(grid: tuple[int, int], allocate_unused: bool) -> None:
         for image in range(2):
             expected = by_hand(p, x[image].numpy(), layer, layer in (1, 2), grid)
             np.testing.assert_allclose(out[image], expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("allocate_unused", [True, False])
+def test_blocks_that_are_not_adapted_are_left_as_they_are(allocate_unused: bool) -> None:
+    options = {**TINY, "rho": 0.6, "allocate_unused": allocate_unused, "adapter_layers": "0,2"}
+    method, whole = drawn(EarthAdapter, **options), drawn(EarthAdapter, rho=0.6, **TINY)
+    whole.load_state_dict(method.state_dict(), strict=allocate_unused)
+    x = tokens(1)
+    assert method.refine(x, 1) is x
+    assert method.fft_blocks == (2,)
+    assert torch.equal(method.refine(x, 2), whole.refine(x, 2))
+    assert torch.equal(method.refine(x, 0), whole.refine(x, 0))
+    unused = without_gradient(method)
+    assert unused == set(method.may_be_unused)
+    registered, declared = counted(EarthAdapter, SPEC, **options)
+    assert registered == declared
+    # of the step sizes, one tensor, that of block 1 is not reached
+    reachable = registered - sum(method.get_parameter(name).numel() for name in unused) - 1
+    assert EarthAdapter.reachable_count(SPEC, method.options) == reachable
 
 
 def test_router_weights_sum_to_one() -> None:

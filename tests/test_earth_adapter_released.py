@@ -49,6 +49,15 @@ def test_from_released(allocate_unused: bool) -> None:
     assert len(kept) == len(state) if allocate_unused else len(kept) == len(state) - 10
 
 
+@pytest.mark.parametrize("allocate_unused", [True, False])
+def test_blocks_that_are_not_adapted(allocate_unused: bool) -> None:
+    more = {"fft_layer": [1, 2], "adapter_layer": [0, 2], "allocate_unused": allocate_unused}
+    method = EarthAdapter.from_released(released(), SPEC, **more).double()
+    x = tokens(1)
+    assert method.refine(x, 1) is x
+    assert torch.equal(method.refine(x, 2), EarthAdapter.from_released(released(), SPEC).double().refine(x, 2))
+
+
 def test_the_precision_of_the_state_is_kept() -> None:
     state = {name: tensor.double() + 1e-12 for name, tensor in released().items()}
     method = EarthAdapter.from_released(state, SPEC, fft_layer=[1, 2])

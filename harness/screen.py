@@ -30,7 +30,7 @@ console = Console(emoji=False)
 errors = Console(stderr=True, emoji=False)
 
 _WIDE = 150
-_ESSENTIAL = ("Method", "Source", "Target", "Δ frozen", "n")
+_ESSENTIAL = ("Backbone", "Method", "Source", "Target", "Δ frozen", "n")
 COLOURS = {
     Status.PLANNED: "white",
     Status.CACHED: "cyan",
@@ -105,17 +105,16 @@ def outcome_text(record: Record) -> str:
 
 def show_table(result: ResultTable, path: Path) -> None:
     """A result table as text, and where it was written; a narrow terminal gets fewer columns than the files."""
-    wide, backbones = console.width >= _WIDE, result.display["Backbone"]
-    essential = {*_ESSENTIAL, "Backbone"} if backbones.nunique() > 1 else _ESSENTIAL
-    columns = [column for column in result.display.columns if wide or column in essential]
+    wide = console.width >= _WIDE
+    columns = [column for column in result.display.columns if wide or column in _ESSENTIAL]
     caption = result.caption if wide else f"Narrow terminal: more columns in the files. {result.caption}"
     table = Table(title=escape(result.heading), title_justify="left", box=box.SIMPLE)
     table.caption, table.caption_justify = escape(caption), "left"
     for column in columns:
         justify: JustifyMethod = "left" if column in ("Backbone", "Method") else "right"
         table.add_column(escape(column), justify=justify, no_wrap=column != "Method", overflow="fold")
-    last_of_backbone = backbones.ne(backbones.shift(-1))
-    for row, last in zip(result.display[columns].itertuples(index=False), last_of_backbone, strict=True):
+    group = result.display.get("Backbone", result.display["n"].map(lambda _: ""))
+    for row, last in zip(result.display[columns].itertuples(index=False), group.ne(group.shift(-1)), strict=True):
         table.add_row(*[escape(str(value)) for value in row], end_section=last)
     console.print(table)
     console.print(f"table: {path} (and .tex, .csv)\n", soft_wrap=True, highlight=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import screen
 from harness.cluster import run_ray
-from harness.lookup import find, find_method, find_scale
+from harness.lookup import find, find_methods, find_scale
 from harness.plan import Plan, Request, make_plan
 from harness.progress import Screen, counting
 from harness.records import Record, RecordStore, replace_file, writable
@@ -163,7 +163,7 @@ def bench_modules(methods: Sequence[str], *, as_json: bool, **sizes: Any) -> int
     Raises:
         ValueError: an unknown name, a size that cannot be measured.
     """
-    refs = [find_method(name) for name in methods or OWN]
+    refs = [ref for name in methods or OWN for ref in find_methods(name)]
     from harness.bench_modules import measure, measuring, presets
     from harness.bench_step import Setup
 

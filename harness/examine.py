@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from harness import screen
-from harness.lookup import built_in, find, find_method, find_scale
+from harness.lookup import built_in, find, find_methods, find_scale
 from harness.plan import Request, make_plan
 from harness.progress import counting
 from harness.trial import Trial
@@ -60,7 +60,7 @@ def count_parameters(methods: Sequence[str], backbones: Sequence[str], scale: st
         ValueError: an unknown name.
     """
     write = find("format", form, _FORMATS)
-    refs = [find_method(name) for name in methods] or [built_in(name) for name in OWN]
+    refs = [ref for name in methods for ref in find_methods(name)] or [built_in(name) for name in OWN]
     specs = [find("backbone", name, BACKBONE_NAMES) for name in backbones or BACKBONES]
     chosen = find_scale(scale)
     from harness.params import count

@@ -60,6 +60,14 @@ def find_method(name: str) -> MethodRef:
     return method
 
 
+def find_methods(name: str) -> list[MethodRef]:
+    """The method of that name; for `all`, every one that a suite's wildcard stands for, which no plug-in is."""
+    if name != "all":
+        return [find_method(name)]
+    every = [built_in(known) for known in METHODS]
+    return [method for method in every if not method.options_class.control]
+
+
 def built_in(name: str) -> MethodRef:
     """One of our own methods, whatever is installed; its options alone are imported, which are free of torch."""
     return MethodRef(name=name, target=METHODS[name], options_class=_attribute(OPTIONS[name]))

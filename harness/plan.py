@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from benchmarks.suites import SUITES, Cell
 from benchmarks.tasks import TASKS, DataSource, Task
 from harness.estimate import Times
-from harness.lookup import built_in, find, find_method, find_scale
+from harness.lookup import built_in, find, find_methods, find_scale
 from harness.records import RecordStore
 from harness.scales import Protocol
 from harness.status import Status
@@ -30,7 +30,7 @@ class Request:
         suite: name of the suite.
         scale: name of the scale.
         tasks: keep these tasks; empty for all.
-        backbones: keep these backbones; empty for all.
+        backbones: keep these backbones; empty for all. One the suite does not have takes part in it.
         methods: keep these methods (`all` for every one); one the suite does not have takes part in it.
         seeds: number of seeds; 0 for the suite's own.
         settings: `method.option=value` and `protocol.field=value`.
@@ -163,7 +163,8 @@ class _Expansion:
         self.tasks = {name: find("task", name, TASKS) for name in request.tasks or TASKS}
         chosen = [find("backbone", name, BACKBONE_NAMES) for name in request.backbones or BACKBONES]
         self.backbones = {spec.name: spec for spec in chosen}
-        given = [found for name in request.methods for found in _methods(name)]
+        self.given_backbones = set(self.backbones) if request.backbones else set()
+        given = [found for name in request.methods for found in find_methods(name)]
         ours = {name: built_in(name) for name in METHODS}
         self.given_methods = _by_name(given, ours.values() if request.recorded else ())
         self.methods = self.given_methods or ours
@@ -192,10 +193,13 @@ class _Expansion:
     def cells(self) -> list[tuple[Cell, Task, str, MethodRef]]:
         """Every cell with its wildcards filled in and the filters applied."""
         cells = list(self.suite.cells)
+        if not any(cell.backbone == "*" for cell in cells):
+            lacking = self.backbones.keys() - {cell.backbone for cell in cells}
+            cells += [replace(cell, backbone=name) for name in sorted(lacking & self.given_backbones) for cell in cells]
         named = {cell.method for cell in cells}
         for method in self.given_methods:
             if "*" not in named and method not in named:
-                places = {(cell.task, cell.backbone) for cell in self.suite.cells}
+                places = {(cell.task, cell.backbone) for cell in cells}
                 cells += [Cell(task=task, backbone=backbone, method=method) for task, backbone in sorted(places)]
         return [
             (cell, task, backbone, method)
@@ -269,14 +273,6 @@ def _relevant(protocol: Protocol, options: Options, backbone: BackboneSpec) -> P
     void += [] if options.links_queries else ["queries"]
     void += ["band_expansion"] if backbone.by_wavelength else []
     return protocol.change({name: default[name] for name in void})
-
-
-def _methods(name: str) -> list[MethodRef]:
-    """The method of that name; for `all`, every one that a wildcard stands for, which no plug-in is."""
-    if name != "all":
-        return [find_method(name)]
-    every = [built_in(known) for known in METHODS]
-    return [method for method in every if not method.options_class.control]
 
 
 def _by_name(methods: Sequence[MethodRef], taken: Iterable[MethodRef]) -> dict[str, MethodRef]:

@@ -113,12 +113,12 @@ class Method(nn.Module):
         """Called after the optimiser's step, before gradients are cleared."""
 
     @classmethod
-    def from_released(cls, state_dict: Mapping[str, Tensor], spec: EncoderSpec, **options: Any) -> Self:
+    def from_released(cls, state_dict: Mapping[str, Tensor], encoder_spec: EncoderSpec, **options: Any) -> Self:
         """Build the method from a publicly released state dict, read by its parameter names.
 
         Args:
             state_dict: the adapter's tensors alone, under their released names without any prefix.
-            spec: the encoder they were trained on.
+            encoder_spec: the encoder they were trained on.
             options: ours; what the tensors tell (ranks, widths, numbers of experts) need not be given.
 
         Raises:

@@ -79,12 +79,12 @@ class EarthAdapter(Method):
         return low_BHWD.flatten(1, 2), (x_BHWD - low_BHWD).flatten(1, 2)
 
     @classmethod
-    def from_released(cls, state_dict: Mapping[str, Tensor], spec: EncoderSpec, **options: Any) -> Self:
+    def from_released(cls, state_dict: Mapping[str, Tensor], encoder_spec: EncoderSpec, **options: Any) -> Self:
         """Read a released state dict; the width is read off its shapes.
 
         Args:
             state_dict: the released tensors, with frequency experts for every block or for none.
-            spec: the encoder they were trained on.
+            encoder_spec: the encoder they were trained on.
             options: ours; `fft_layers`, `adapter_layers` (or, as released, `fft_layer`, `adapter_layer`) and `rho`
                 cannot be read off the tensors and must be those of the training.
         """
@@ -98,9 +98,9 @@ class EarthAdapter(Method):
         if spatial_only:
             options.setdefault("fft_layers", "none")
         chosen = EarthAdapterOptions.make(options)
-        names = _released_names(() if spatial_only else range(spec.blocks), spec, chosen)
+        names = _released_names(() if spatial_only else range(encoder_spec.blocks), encoder_spec, chosen)
         state = take(state_dict, names, chosen.title)
-        method = cls(spec, chosen)
+        method = cls(encoder_spec, chosen)
         load_exactly(method, state, chosen.title)
         return method
 

@@ -64,7 +64,7 @@ class Rein(Method):
         return Queries(position_QC=self.link(self.bank()), replace_content=self.options.replace_content)
 
     @classmethod
-    def from_released(cls, state_dict: Mapping[str, Tensor], spec: EncoderSpec, **options: Any) -> Self:
+    def from_released(cls, state_dict: Mapping[str, Tensor], encoder_spec: EncoderSpec, **options: Any) -> Self:
         """Read a released `Reins` or `LoRAReins` state dict; rank and variant are read off its names and shapes."""
         low_rank = "learnable_tokens_a" in state_dict
         options.setdefault("rank", state_dict["learnable_tokens_a"].shape[-1] if low_rank else 0)
@@ -77,9 +77,9 @@ class Rein(Method):
         }
         for name in (f"{link}.{part}" for link in _LINKS for part in ("weight", "bias")):
             # registered even where the link is off
-            if spec.linked or name in state_dict:
-                names[name] = f"link.{name}" if spec.linked else ""
-        method = cls(spec, cls.Options.make(options))
+            if encoder_spec.linked or name in state_dict:
+                names[name] = f"link.{name}" if encoder_spec.linked else ""
+        method = cls(encoder_spec, cls.Options.make(options))
         state = take(state_dict, names, cls.Options.title)
         load_exactly(method.to(precision(state)), state, cls.Options.title)
         return method

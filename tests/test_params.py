@@ -102,6 +102,11 @@ def test_the_mini_scale_has_sizes_of_its_own_and_nothing_published(program: Prog
     assert row["published_m"] is None
 
 
+def test_all_stands_for_what_suites_compare(program: Program) -> None:
+    rows = json.loads(params(program, "--method", "all", "--backbone", "dinov3", "--scale", "mini"))
+    assert {row["method"] for row in rows} == set(OWN) - {"depth_add"}
+
+
 @pytest.mark.slow
 def test_by_default_every_method_is_counted_on_every_backbone(program: Program) -> None:
     result = program("params", "--format", "json", "--scale", "mini")

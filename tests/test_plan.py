@@ -312,3 +312,14 @@ def test_a_cell_may_have_seeds_of_its_own() -> None:
     seeds = Counter(planned.trial.backbone.name for planned in trials)
     assert seeds == dict.fromkeys(zoo.BACKBONES, 1) | {"dinov3": 3}
     assert len(keys(suite="all", methods=["lora"], seeds=2)) == 2 * len(zoo.BACKBONES)
+
+
+def test_a_backbone_the_suite_lacks_takes_part_in_it() -> None:
+    def cells(*backbones: str) -> set[tuple[str, str]]:
+        made = make_plan(Request(suite="smoke", scale="test", backbones=backbones), None)
+        return {(item.trial.backbone.name, item.trial.method.name) for item in made.trials}
+
+    methods = {method for _, method in cells()}
+    assert cells() == {("dinov3", method) for method in methods}
+    assert cells("sam_h") == {("sam", method) for method in methods}
+    assert cells("clip", "dinov3") == {(name, method) for name in ("clip", "dinov3") for method in methods}

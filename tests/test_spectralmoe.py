@@ -370,7 +370,11 @@ def test_bf16_agrees_with_float32(options: dict[str, Any]) -> None:
         assert ((exact - rounded).norm() / exact.norm()).item() < 0.03
 
 
-@pytest.mark.parametrize("options", combinations(preset=("paper", "released"), top_k=(1, 3)), ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [*combinations(preset=("paper", "released"), top_k=(1, 3)), {"depth_projection": "always"}],
+    ids=str,
+)
 def test_works_as_a_module_in_bf16(options: dict[str, Any]) -> None:
     """Routing is in fp32 from rounded prototypes: close, unless a token stands between two experts."""
     assert_works_in_bf16(lambda: make(WIDER, scale_init=0.3, **options), depth=True)

@@ -110,7 +110,7 @@ class NewMethod(Method):
     #     """After the optimiser's step, gradients still there: prune, anneal, update an average (in a buffer)."""
     #
     # @classmethod
-    # def from_released(cls, state_dict: Mapping[str, Tensor], spec: EncoderSpec, **options: Any) -> Self:
+    # def from_released(cls, state_dict: Mapping[str, Tensor], encoder_spec: EncoderSpec, **options: Any) -> Self:
     #     """Read a published checkpoint by its own names; `take` and `load_exactly` of methods.base help."""
     #
     # @classmethod

@@ -54,7 +54,7 @@ class SpectralMoE(Method):
         streams = [x_BND]
         if self.options.depth:
             assert depth_BMD is not None, "the harness pairs depth tokens with every method that needs them"
-            streams.append(self.depth_projection(depth_BMD))
+            streams.append(self.depth_projection(depth_BMD.to(x_BND.dtype)))
         with torch.autocast(x_BND.device.type, enabled=False):
             routings = self._routings(streams, layer)
             losses = torch.stack([imbalance(routing, self.options.load) for routing in routings])
@@ -97,18 +97,18 @@ class SpectralMoE(Method):
         return Queries(position_QC=self.link(tokens_LTD), replace_content=False)
 
     @classmethod
-    def from_released(cls, state_dict: Mapping[str, Tensor], spec: EncoderSpec, **options: Any) -> Self:
+    def from_released(cls, state_dict: Mapping[str, Tensor], encoder_spec: EncoderSpec, **options: Any) -> Self:
         """Read a released `DepthMoE` state dict; experts, rank and tokens are read off its shapes.
 
         Args:
             state_dict: the released tensors.
-            spec: the encoder they were trained on.
+            encoder_spec: the encoder they were trained on.
             options: ours; `gating` may be the released word (`laplace`, `gaussian`, `softmax`).
         """
-        sizes = read_sizes(state_dict, spec.queries)
+        sizes = read_sizes(state_dict, encoder_spec.queries)
         chosen = SpectralMoEOptions.make({"preset": "released", **sizes, **options})
-        method = cls(spec, chosen)
-        state = read_state(state_dict, spec.blocks, chosen.experts, method.routers, spec.linked)
+        method = cls(encoder_spec, chosen)
+        state = read_state(state_dict, encoder_spec.blocks, chosen.experts, method.routers, encoder_spec.linked)
         load_exactly(method.to(precision(state)), state, TITLE)
         return method
 

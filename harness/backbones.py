@@ -101,7 +101,7 @@ def build_encoder(spec: BackboneSpec, size: str, bands: Sequence[Band], expansio
     model = _create(spec, build)
     if init == "pretrained":
         _load_weights(model, spec, build)
-    if spec.by_wavelength:
+    if spec.entry == "dofa":
         from harness.dofa import DofaEncoder
 
         return DofaEncoder(model, build.feature_blocks, [band.centre_um for band in bands])
@@ -112,7 +112,7 @@ def build_encoder(spec: BackboneSpec, size: str, bands: Sequence[Band], expansio
 
 
 def _create(spec: BackboneSpec, build: Build) -> Any:
-    if spec.by_wavelength:
+    if spec.entry == "dofa":
         from harness.dofa import build_dofa  # its library costs seconds to import
 
         return build_dofa(build.options)

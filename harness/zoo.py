@@ -129,7 +129,8 @@ _SPECS = (
             "samvit_huge_patch16.sa1b",
             # timm's window of 14 would pad the 8 x 8 grid to 14 x 14 in every block
             mini={"global_attn_indexes": (1, 3, 5), "window_size": 4, "neck_chans": 0},
-            paper={},
+            # as published: timm fits SAM's positions to each image, but not to a model of another size
+            paper={"img_size": 1024},
             blocks=(7, 15, 23, 31),
         ),
     ),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import timm
 import torch
 
 from benchmarks.tasks import FBP_CS, Band
@@ -18,7 +21,7 @@ from tests.models import BANDS, images
 # blocks, width, heads, prefix tokens, feature blocks, millions of parameters with three bands at 512 x 512 / 16
 PUBLISHED = {
     "clip_l": (24, 1024, 16, 1, (7, 11, 15, 23), 304.2),
-    "sam_h": (32, 1280, 16, 0, (7, 15, 23, 31), 633.1),
+    "sam_h": (32, 1280, 16, 0, (7, 15, 23, 31), 637.0),
     "eva02_l": (24, 1024, 16, 1, (7, 11, 15, 23), 304.2),
     "dinov2_l": (24, 1024, 16, 1, (7, 11, 15, 23), 304.2),
     "dinov3_l": (24, 1024, 16, 5, (7, 11, 15, 23), 303.1),
@@ -34,6 +37,27 @@ def test_published_sizes(name: str) -> None:
     assert (spec.blocks, spec.width, spec.heads, spec.prefix_tokens) == (blocks, width, heads, prefix)
     assert (spec.feature_blocks, spec.grid) == (features, (32, 32))
     assert sum(p.numel() for p in encoder.parameters()) / 1e6 == pytest.approx(millions, abs=0.6)
+
+
+NARROW = {"embed_dim": 64, "depth": 2, "num_heads": 2, "num_classes": 0}
+
+
+@pytest.mark.parametrize("name", [name for name in ENCODERS if name != "dofa"])
+def test_a_checkpoint_of_the_published_patch_and_grid_fits_the_build(name: str, tmp_path: Path) -> None:
+    """The published class and sizes but for width and depth; the file stands in for the hub's."""
+    build = BACKBONES[name].builds["paper"]
+    hub = build.weights.removeprefix("hub:")
+    narrow = NARROW | ({"global_attn_indexes": (1,), "neck_chans": 8} if name == "sam" else {})
+    published = timm.create_model(hub, pretrained=False, **narrow)
+    torch.save(published.state_dict(), tmp_path / "published.pth")
+    overlay = {"file": str(tmp_path / "published.pth"), "num_classes": 0}
+    options = {**build.options, **narrow}
+    made = timm.create_model(hub, pretrained=True, pretrained_cfg_overlay=overlay, **options)
+    assert made.patch_embed.proj.weight.shape == (64, 3, 16, 16)
+    theirs, ours = published.state_dict(), made.state_dict()
+    same = [key for key in ours if ours[key].shape == theirs[key].shape and torch.equal(ours[key], theirs[key])]
+    resized = {"patch_embed.proj.weight", "pos_embed"} if name in ("clip", "eva02", "dinov2") else set()
+    assert set(ours) - set(same) == resized
 
 
 @pytest.mark.parametrize("name", ENCODERS)

@@ -218,7 +218,7 @@ def show_counts(counts: Sequence[Count]) -> None:
             f"{count.head / 1e6:.2f} M",
             f"{count.backbone_trainable / 1e6:.1f} M" if count.backbone_trainable else "",
             "" if count.published_m is None else f"{count.published_m:.2f}",
-            "" if count.difference_m is None else f"{count.difference_m:+.2f}",
+            "" if count.difference_m is None else f"{round(count.difference_m, 2) + 0.0:+.2f}",
         )
     console.print(table)
 

@@ -16,10 +16,10 @@ import pandas as pd
 
 from harness.metrics import Bootstrap, Interval, by_scene, interval
 from harness.records import Record
+from harness.rows import current, row_of, table_of
 from harness.split import SOURCE_VAL, TARGET
 from harness.status import Status
 from harness.trial import Trial, special
-from harness.variants import current, row_of, table_of
 
 MIN_SEEDS, MIN_SCENES = 3, 10
 """Below these numbers no difference is marked as significant."""

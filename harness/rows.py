@@ -33,13 +33,13 @@ def current(records: Iterable[Record], planned: Iterable[Trial] = ()) -> list[Re
     wanted: dict[tuple[str, ...], set[str]] = {}
     for trial in planned:
         inputs = trial.inputs()
-        wanted.setdefault(_place(inputs, trial.labels()), set()).add(_variant(inputs))
+        wanted.setdefault(_place(inputs, trial.labels()), set()).add(_edition(inputs))
     kept: dict[tuple[str, ...], dict[str, list[Record]]] = {}
     for record in records:
-        place, variant = _place(record.inputs, record.result["labels"]), _variant(record.inputs)
-        if variant in wanted.get(place, {variant}):
-            kept.setdefault(place, {}).setdefault(variant, []).append(record)
-    return [record for variants in kept.values() for record in max(variants.values(), key=_finished)]
+        place, edition = _place(record.inputs, record.result["labels"]), _edition(record.inputs)
+        if edition in wanted.get(place, {edition}):
+            kept.setdefault(place, {}).setdefault(edition, []).append(record)
+    return [record for editions in kept.values() for record in max(editions.values(), key=_finished)]
 
 
 def _place(inputs: Mapping[str, Any], labels: Mapping[str, Any]) -> tuple[str, ...]:
@@ -50,7 +50,8 @@ def _recipe(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in inputs["protocol"].items() if name not in Protocol.CONTROLS}
 
 
-def _variant(inputs: Mapping[str, Any]) -> str:
+def _edition(inputs: Mapping[str, Any]) -> str:
+    """Source, version, weights and all else but the seed."""
     return digest({name: value for name, value in inputs.items() if name != "seed"})
 
 

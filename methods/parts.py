@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -18,11 +16,6 @@ Standardise = Literal["nothing", "logits", "weights"]
 def wide(x: Tensor) -> Tensor:
     """At least fp32: transforms, softmaxes and variances lose too much in bf16, or do not exist there."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def precision(state: Mapping[str, Tensor]) -> torch.dtype:
-    """The dtype of a module that is to hold a state dict without loss: at least fp32."""
-    return functools.reduce(torch.promote_types, (tensor.dtype for tensor in state.values()), torch.float32)
 
 
 def uniform_tokens(spec: EncoderSpec, fan: float, *shape: int) -> nn.Parameter:

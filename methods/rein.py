@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from methods.base import EncoderSpec, Method, Queries, load_exactly, take
 from methods.options import ReinOptions
-from methods.parts import QueryLink, precision, token_linears, token_update, uniform_tokens
+from methods.parts import QueryLink, token_linears, token_update, uniform_tokens
 
 
 class Rein(Method):
@@ -81,7 +81,7 @@ class Rein(Method):
                 names[name] = f"link.{name}" if encoder_spec.linked else ""
         method = cls(encoder_spec, cls.Options.make(options))
         state = take(state_dict, names, cls.Options.title)
-        load_exactly(method.to(precision(state)), state, cls.Options.title)
+        load_exactly(method, state, cls.Options.title)
         return method
 
     @classmethod

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from methods.base import EncoderSpec, Method, Queries, load_exactly
 from methods.options import SpectralMoEOptions
-from methods.parts import QueryLink, precision, wide
+from methods.parts import QueryLink, wide
 from methods.spectralmoe.experts import adjust, fuse
 from methods.spectralmoe.released import TITLE, read_sizes, read_state
 from methods.spectralmoe.router import DEPTH, VISUAL, Routing, imbalance, route, send_all
@@ -109,7 +109,7 @@ class SpectralMoE(Method):
         chosen = SpectralMoEOptions.make({"preset": "released", **sizes, **options})
         method = cls(encoder_spec, chosen)
         state = read_state(state_dict, encoder_spec.blocks, chosen.experts, method.routers, encoder_spec.linked)
-        load_exactly(method.to(precision(state)), state, TITLE)
+        load_exactly(method, state, TITLE)
         return method
 
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -32,6 +32,28 @@ def find(kind: str, name: str, known: Mapping[str, T]) -> T:
 def find_scale(name: str) -> Scale:
     """The scale of that name; the hidden one, for tests, is found but never suggested."""
     return find("scale", name, {known: scale for known, scale in SCALES.items() if known in (name, "mini", "paper")})
+
+
+def parse_settings(settings: Iterable[str], known: Collection[str]) -> dict[str, dict[str, str]]:
+    """Values of `--set owner.option=value` by owner and option; the last one of an option counts.
+
+    Args:
+        settings: in the user's words.
+        known: owners: `protocol`, and the methods that may be named.
+
+    Raises:
+        ValueError: one is not of that form, or its owner is unknown; the nearest known owner is suggested.
+    """
+    parsed: dict[str, dict[str, str]] = {}
+    for setting in settings:
+        target, equals, value = setting.partition("=")
+        owner, dot, option = target.partition(".")
+        if not (equals and dot and option):
+            raise ValueError(f"--set {setting}: write method.option=value or protocol.field=value")
+        if owner not in known:
+            raise ValueError(f"--set {setting}: unknown method {owner!r}{nearest(owner, known)}")
+        parsed.setdefault(owner, {})[option] = value
+    return parsed
 
 
 def find_method(name: str) -> MethodRef:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from benchmarks.suites import SUITES, Cell
 from benchmarks.tasks import TASKS, DataSource, Task
 from harness.estimate import Times
-from harness.lookup import built_in, find, find_methods, find_scale
+from harness.lookup import built_in, find, find_methods, find_scale, parse_settings
 from harness.records import RecordStore
 from harness.scales import Protocol
 from harness.status import Status
 from harness.trial import MethodRef, Trial
 from harness.zoo import BACKBONE_NAMES, BACKBONES, DEPTH_ENCODER, BackboneSpec
 from methods import METHODS
-from methods.options import Options, nearest
+from methods.options import Options
 
 T = TypeVar("T")
 
@@ -173,22 +173,9 @@ class _Expansion:
             raise ValueError(f"--seeds {request.seeds}: give 1 or more")
         self._seeds = request.seeds
         self.data_root = request.data_root.resolve() if request.data_root else None
-        self.settings = self._parse(request.settings)
+        self.settings = parse_settings(request.settings, {**METHODS, **self.given_methods, "protocol": ""})
         self._used = {"protocol"}
         self._fingerprints: dict[str, str] = {}
-
-    def _parse(self, settings: Sequence[str]) -> dict[str, dict[str, Any]]:
-        parsed: dict[str, dict[str, Any]] = {}
-        for setting in settings:
-            target, equals, value = setting.partition("=")
-            owner, dot, option = target.partition(".")
-            if not (equals and dot and option):
-                raise ValueError(f"--set {setting}: write method.option=value or protocol.field=value")
-            known = {**METHODS, **self.given_methods, "protocol": ""}
-            if owner not in known:
-                raise ValueError(f"--set {setting}: unknown method {owner!r}{nearest(owner, known)}")
-            parsed.setdefault(owner, {})[option] = value
-        return parsed
 
     def cells(self) -> list[tuple[Cell, Task, str, MethodRef]]:
         """Every cell with its wildcards filled in and the filters applied."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harness.adapters import Adapter, options_of, state_of
 from harness.checkpoints import Checkpoint, read_checkpoint
-from harness.lookup import find, find_method, find_scale, load_class
+from harness.lookup import find, find_method, find_scale, load_class, parse_settings
 from harness.params import meta_segmentor
 from harness.released_screen import show_import
 from harness.trial import MethodRef
@@ -140,19 +140,16 @@ def import_checkpoint(request: Request, target: Target) -> None:
     _show(target, replace(report, options=changed, numbers=numbers, written=str(written)))
 
 
-def _settings(settings: Sequence[str], ref: MethodRef) -> tuple[dict[str, Any], dict[str, Any]]:
+def _settings(settings: Sequence[str], ref: MethodRef) -> tuple[dict[str, str], dict[str, str]]:
     """Options of the method, and fields of the protocol that the encoder spec depends on."""
-    parsed: dict[str, dict[str, Any]] = {ref.name: {}, "protocol": {}}
-    for setting in settings:
-        target, equals, value = setting.partition("=")
-        owner, dot, option = target.partition(".")
-        if not (equals and dot and option):
-            raise ValueError(f"--set {setting}: write method.option=value")
-        find(f"method in --set {setting}:", owner, parsed)
-        if owner == "protocol" and option not in ("queries", "crop"):
-            raise ValueError(f"--set {setting}: no adapter depends on it; of the protocol only queries and crop count")
-        parsed[owner][option] = value
-    return parsed[ref.name], parsed["protocol"]
+    parsed = parse_settings(settings, (ref.name, "protocol"))
+    protocol = parsed.get("protocol", {})
+    for name, value in protocol.items():
+        if name not in ("queries", "crop"):
+            raise ValueError(
+                f"--set protocol.{name}={value}: no adapter depends on it; of the protocol only queries and crop count"
+            )
+    return parsed.get(ref.name, {}), protocol
 
 
 def _spec(request: Request, ref: MethodRef, protocol: Mapping[str, Any]) -> EncoderSpec:

@@ -266,7 +266,7 @@ def import_checkpoint(
 
     where = released.Target(out=out, force=force, report=report)
     released.import_checkpoint(
-        released.Request(
+        released.ImportRequest(
             file=file,
             method=method,
             backbone=backbone,

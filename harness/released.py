@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from harness.adapters import Adapter, options_of, state_of
 from harness.checkpoints import Checkpoint, read_checkpoint
 from harness.lookup import find, find_method, find_scale, load_class, parse_settings
 from harness.params import meta_segmentor
+from harness.prefixes import count_by_first_part, find_prefix, group_by_prefix
 from harness.released_screen import show_import
 from harness.trial import MethodRef
-from harness.zoo import BACKBONE_NAMES
+from harness.zoo import BACKBONE_NAMES, BACKBONES
 from methods.base import EncoderSpec, Method, ReleasedMismatch
 from methods.options import nearest
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class ImportRequest:
     """What to read, in the user's words.
 
     Args:
         file: the published checkpoint.
         method: name, or path/to/file.py:Class.
-        backbone: what it was trained on.
+        backbone: what it was trained on; the name in papers will do.
         scale: scale whose sizes that backbone and the head have.
         settings: `method.option=value`, `protocol.queries=plain` or `protocol.crop=pixels`.
         queries: number of the head's queries; 0 for the scale's.
@@ -103,7 +102,7 @@ class Report:
     written: str | None = None
 
 
-def import_checkpoint(request: Request, target: Target) -> None:
+def import_checkpoint(request: ImportRequest, target: Target) -> None:
     """Read the adapter out of a published checkpoint, show what was found, and write it in our format.
 
     Raises:
@@ -111,23 +110,26 @@ def import_checkpoint(request: Request, target: Target) -> None:
             full, in which case nothing is written.
     """
     ref = find_method(request.method)
+    # two spellings are one backbone
+    request = replace(request, backbone=find("backbone", request.backbone, BACKBONE_NAMES).name)
     options, protocol = _settings(request.settings, ref)
     spec = _spec(request, ref, protocol)
     cls: type[Method] = load_class(ref.target, ref.source_sha256)
     if not any("from_released" in vars(base) for base in cls.__mro__ if base is not Method):
         cls.from_released({}, spec)
+
+    def read(tensors: Mapping[str, Tensor]) -> Method:
+        return cls.from_released(tensors, spec, **options)
+
     written = _free(target, request.file, ref)
     checkpoint = read_checkpoint(request.file)
-    groups = _groups(checkpoint.tensors)
-    if request.prefix is None:
-        prefix = _find_prefix(request.file, groups, lambda tensors: _ask(cls, tensors, spec, options))
-    else:
-        prefix = request.prefix.rstrip(".")
-        if prefix not in groups:
-            raise ValueError(f"--prefix {request.prefix}: no tensor's name begins so{nearest(prefix, groups)}")
+    groups = group_by_prefix(checkpoint.tensors)
+    prefix = find_prefix(request.file, groups, read) if request.prefix is None else request.prefix.rstrip(".")
+    if prefix not in groups:
+        raise ValueError(f"--prefix {request.prefix}: no tensor's name begins so{nearest(prefix, groups)}")
     report = _report(request, ref, checkpoint, prefix, spec)
     try:
-        method = cls.from_released(groups[prefix], spec, **options)
+        method = read(groups[prefix])
     except ReleasedMismatch as mismatch:
         _show(target, _refused(report, mismatch))
         spec_from = "; the spec follows --backbone, --scale and --queries" if mismatch.shapes else ""
@@ -152,9 +154,9 @@ def _settings(settings: Sequence[str], ref: MethodRef) -> tuple[dict[str, str], 
     return parsed.get(ref.name, {}), protocol
 
 
-def _spec(request: Request, ref: MethodRef, protocol: Mapping[str, Any]) -> EncoderSpec:
+def _spec(request: ImportRequest, ref: MethodRef, protocol: Mapping[str, Any]) -> EncoderSpec:
     """The encoder of that name at that scale, on the meta device."""
-    backbone, scale = find("backbone", request.backbone, BACKBONE_NAMES), find_scale(request.scale)
+    backbone, scale = BACKBONES[request.backbone], find_scale(request.scale)
     if request.queries < 0:
         raise ValueError(f"--queries {request.queries}: give 1 or more")
     head = replace(scale.head, queries=request.queries or scale.head.queries)
@@ -175,80 +177,7 @@ def _free(target: Target, source: Path, ref: MethodRef) -> Path:
     return path
 
 
-def _groups(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Tensors under every prefix of their names, the empty one first; a prefix ends before a dot."""
-    groups: dict[str, dict[str, Tensor]] = {"": dict(tensors)}
-    for name, tensor in tensors.items():
-        parts = name.split(".")
-        for i in range(1, len(parts)):
-            groups.setdefault(".".join(parts[:i]), {})[".".join(parts[i:])] = tensor
-    return groups
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Reading:
-    """What a method says of some tensors: why they do not fit (None: they do), and how many of its names are there."""
-
-    refusal: ValueError | None
-    matched: int = 0
-
-    @property
-    def rank(self) -> tuple[bool, bool, int]:
-        """All in order is more than all names there, and that more than some."""
-        named = isinstance(self.refusal, ReleasedMismatch) and bool(self.refusal.shapes)
-        return self.refusal is None, named, self.matched
-
-
-def _ask(cls: type[Method], tensors: Mapping[str, Tensor], spec: EncoderSpec, options: Mapping[str, Any]) -> _Reading:
-    try:
-        with torch.device("meta"):
-            cls.from_released({name: tensor.to("meta") for name, tensor in tensors.items()}, spec, **options)
-    except ReleasedMismatch as mismatch:
-        return _Reading(refusal=mismatch, matched=len(mismatch.matched))
-    except ValueError as refusal:
-        return _Reading(refusal=refusal)
-    return _Reading(refusal=None, matched=len(tensors))
-
-
-def _find_prefix(file: Path, groups: Mapping[str, Mapping[str, Tensor]], ask: Callable[..., _Reading]) -> str:
-    """The prefix under which the method finds its tensors, or most of them.
-
-    Raises:
-        ValueError: it finds none, or all of them more than once.
-    """
-    known: dict[frozenset[tuple[str, torch.Size]], _Reading] = {}
-    readings = {}
-    for prefix, group in groups.items():
-        # the blocks of an encoder are alike: the method is asked once
-        alike = frozenset((name, tensor.shape) for name, tensor in group.items())
-        if alike not in known:
-            known[alike] = ask(group)
-        readings[prefix] = known[alike]
-    fits = [prefix for prefix, reading in readings.items() if reading.refusal is None]
-    if len(fits) > 1:
-        raise ValueError(f"{file} holds the adapter under {' and '.join(map(repr, fits))}: choose one with --prefix")
-    best = max(readings, key=lambda prefix: readings[prefix].rank)
-    if any(readings[best].rank):
-        return best
-    nothing = ask({}).refusal
-    told = [reading.refusal for reading in readings.values() if not isinstance(reading.refusal, ReleasedMismatch)]
-    reason = next((refusal for refusal in told if str(refusal) != str(nothing)), nothing)
-    held = ", ".join(f"{name} ({count})" for name, (count, _) in _counts(groups[""]).items())
-    raise ValueError(f"{file}: {reason}. Its tensors by name: {held}")
-
-
-def _counts(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
-    """Tensors and numbers by the first part of the names."""
-    counts: Counter[str] = Counter()
-    numbers: Counter[str] = Counter()
-    for name, tensor in tensors.items():
-        first = name.partition(".")[0]
-        counts[first] += 1
-        numbers[first] += tensor.numel()
-    return {first: (counts[first], numbers[first]) for first in counts}
-
-
-def _report(request: Request, ref: MethodRef, checkpoint: Checkpoint, prefix: str, spec: EncoderSpec) -> Report:
+def _report(request: ImportRequest, ref: MethodRef, checkpoint: Checkpoint, prefix: str, spec: EncoderSpec) -> Report:
     with request.file.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     inside = f"{prefix}." if prefix else ""
@@ -261,7 +190,7 @@ def _report(request: Request, ref: MethodRef, checkpoint: Checkpoint, prefix: st
         others=checkpoint.others,
         prefix=inside,
         matched=sorted(name.removeprefix(inside) for name in checkpoint.tensors.keys() - rest.keys()),
-        beside=_counts(rest),
+        beside=count_by_first_part(rest),
         spec=spec,
         backbone=f"{request.backbone} at scale {request.scale}",
     )
@@ -272,7 +201,7 @@ def _refused(report: Report, mismatch: ReleasedMismatch) -> Report:
     return replace(report, matched=found, missing=mismatch.missing, unexpected=mismatch.unknown, shapes=mismatch.shapes)
 
 
-def _adapter(request: Request, method: Method, sha256: str) -> Adapter:
+def _adapter(request: ImportRequest, method: Method, sha256: str) -> Adapter:
     options = options_of(method)
     return Adapter(
         method=request.method,

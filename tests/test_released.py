@@ -174,6 +174,14 @@ def test_an_adapter_takes_its_place_in_a_model(case: str, program: Program, tmp_
         assert not torch.equal(ours, fresh)
 
 
+def test_the_name_in_papers_is_stored_as_the_backbones_own(program: Program, tmp_path: Path) -> None:
+    file = save_training(tmp_path / "a.pth", rein())
+    result = run(program, file, "rein", "--backbone", "dinov3_l")
+    assert result.exit_code == 0, result.err
+    assert "read for dinov3 at scale mini" in result.text
+    assert read_adapter(tmp_path / "a.rein.safetensors").backbone == "dinov3"
+
+
 def test_an_adapter_of_other_options_is_refused(program: Program, tmp_path: Path) -> None:
     file = save_training(tmp_path / "a.pth", earth_adapter())
     assert run(program, file, "earth_adapter", "--set", "earth_adapter.rho=0.6").exit_code == 0

@@ -134,7 +134,7 @@ def _measure(ref: MethodRef, options: Options, setup: Setup) -> Cost:
     torch.compiler.reset()  # it would stop compiling the same code for yet another method, and say nothing
     one, two = (_trained(ref, options, setup, blocks) for blocks in (1, 2))
     encoder, method = build(ref, options, setup, blocks=1)
-    refining = method if method.refines else None
+    refining = method if method.overrides("refine") else None
     depth = options.needs_depth
     plain, block = _plain(setup), Step(Piece(encoder.blocks[0], refining), setup, depth)
     refine = Step(Piece(None, refining), setup, depth) if refining else None

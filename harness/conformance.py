@@ -128,7 +128,7 @@ def acts(specimen: Specimen) -> str:
     fresh, shaken = specimen.build(), specimen.shaken()
     names = [name for name, _ in adapter_parameters(fresh)]
     before, after = fresh.method.queries(), shaken.method.queries()
-    in_blocks = fresh.method.refines or any(name.startswith("encoder.") for name in names)
+    in_blocks = fresh.method.overrides("refine") or any(name.startswith("encoder.") for name in names)
     if not names or (not in_blocks and before and after and not torch.equal(before.position_QC, after.position_QC)):
         return ""
     moved = difference(maps(fresh, specimen.images_BCHW), maps(shaken, specimen.images_BCHW))

@@ -56,7 +56,7 @@ def count(method: MethodRef, options: Options, backbone: BackboneSpec, scale: Sc
     model = meta_segmentor(method, options, backbone, scale)
     groups = count_parameters(model)
     cls, spec = type(model.method), model.method.spec
-    declares = any("expected_count" in vars(base) for base in cls.__mro__ if base is not Method)
+    declares = cls.overrides("expected_count")
     return Count(
         method=method.name,
         backbone=backbone.builds[scale.build].name,

@@ -115,7 +115,7 @@ def import_checkpoint(request: ImportRequest, target: Target) -> None:
     options, protocol = _settings(request.settings, ref)
     spec = _spec(request, ref, protocol)
     cls: type[Method] = load_class(ref.target, ref.source_sha256)
-    if not any("from_released" in vars(base) for base in cls.__mro__ if base is not Method):
+    if not cls.overrides("from_released"):
         cls.from_released({}, spec)
 
     def read(tensors: Mapping[str, Tensor]) -> Method:

@@ -110,7 +110,7 @@ class Segmentor(nn.Module):
         self.factors = factors
         self._depth_BMD: list[Tensor] = []
         self._auxiliary: dict[int, Tensor] = {}
-        if method.refines:
+        if method.overrides("refine"):
             encoder.hook_blocks(self._refine)
 
     def _refine(self, tokens: Tensor, layer: int) -> Tensor:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
+from inspect import getattr_static
 from typing import Any, ClassVar, Self, cast, final
 
 import torch
@@ -138,10 +139,10 @@ class Method(nn.Module):
         return cls.expected_count(spec, options)
 
     @final
-    @property
-    def refines(self) -> bool:
-        """Whether `refine` is overridden, so that the harness may leave out its hooks."""
-        return type(self).refine is not Method.refine
+    @classmethod
+    def overrides(cls, hook: str) -> bool:
+        """Whether the class has a hook of its own; the harness may leave out the others."""
+        return getattr_static(cls, hook) is not vars(Method)[hook]
 
     @final
     def adapt(self, tokens: Tensor, layer: int, depth_BMD: Tensor | None) -> tuple[Tensor, Tensor | None]:

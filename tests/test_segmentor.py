@@ -155,7 +155,7 @@ def test_adapt_keeps_the_grid_layout(case: str) -> None:
         flat, _ = method.adapt(tokens.flatten(1, 2), 1, depth)
         grid, _ = method.adapt(tokens, 1, depth)
     assert torch.equal(grid, flat.unflatten(1, (3, 5)))
-    assert (relative(tokens, grid) > 0.01) == method.refines
+    assert (relative(tokens, grid) > 0.01) == method.overrides("refine")
 
 
 @pytest.mark.parametrize("case", ADAPTED)

@@ -14,7 +14,8 @@ from typing import Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.legends import FBP_24, SCENES_7
+from benchmarks.legends import FBP_24
+from benchmarks.synthetic.mirrors import MIRRORS
 
 IGNORE = 255
 """The label value of pixels that count nowhere."""
@@ -48,14 +49,53 @@ class Sample:
     label: LabelHW
 
 
+INGREDIENTS = ("sensor", "haze", "season", "illumination", "composition", "resolution")
+"""What the shift of an embedded task is made of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shift:
+    """How far the target domains of embedded scenes lie from the source.
+
+    Args:
+        severity: 0 for targets like the source, 1 for the task as it is, and anything between.
+        ingredients: what of the shift applies; the rest stays as in the source.
+    """
+
+    severity: float = 1.0
+    ingredients: tuple[str, ...] = INGREDIENTS
+
+    def __post_init__(self) -> None:
+        """Refuse what is no shift, and bring the ingredients into order."""
+        if not 0 <= self.severity <= 1:
+            raise ValueError(f"--severity {self.severity}: give a number from 0 to 1")
+        for name in self.ingredients:
+            if name not in INGREDIENTS:
+                raise ValueError(f"--ingredients {name}: unknown (known: {', '.join(INGREDIENTS)})")
+        if not self.ingredients:
+            raise ValueError("--ingredients: name at least one; for none of the shift, give --severity 0")
+        ordered = tuple(name for name in INGREDIENTS if name in self.ingredients)
+        object.__setattr__(self, "severity", float(self.severity))
+        object.__setattr__(self, "ingredients", ordered if self.severity else INGREDIENTS)
+
+
+AS_IS = Shift()
+"""Every task as it is."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SceneSizes:
-    """How many embedded scenes a scale asks for, and their sizes in pixels (a scene is cut into square tiles)."""
+    """How many embedded scenes a scale asks for, and their sizes in pixels (a scene is cut into square tiles).
+
+    Args:
+        shift: how far the targets lie from the source; no size, but as much a part of the data.
+    """
 
     source_scenes: int
     target_scenes: int
     scene_px: int
     tile_px: int
+    shift: Shift = AS_IS
 
 
 class Reader(Protocol):
@@ -121,6 +161,28 @@ class Task:
     files: DataSource | None = None
 
 
+def _embedded(task: str) -> DataSource:
+    """The synthetic mirror of a task."""
+    mirror = MIRRORS[task]
+    return DataSource(
+        kind="embedded",
+        title=mirror.title,
+        opener=f"benchmarks.synthetic.scenes:open_{task}",
+        classes=tuple(mirror.legend),
+        source=mirror.source,
+        targets=mirror.targets,
+        sensors=mirror.domains,
+    )
+
+
+def _rgb(red_um: float, green_um: float, blue_um: float) -> tuple[Band, ...]:
+    return (
+        Band(name="R", centre_um=red_um),
+        Band(name="G", centre_um=green_um),
+        Band(name="B", centre_um=blue_um),
+    )
+
+
 _SENSORS = {"gf2": "GF-2", "planetscope": "PlanetScope", "gf1": "GF-1", "sentinel2": "Sentinel-2"}
 
 FBP_CS = Task(
@@ -133,15 +195,7 @@ FBP_CS = Task(
         Band(name="G", centre_um=0.555),
         Band(name="B", centre_um=0.485),
     ),
-    embedded=DataSource(
-        kind="embedded",
-        title="rendered scenes in the shape of Five-Billion-Pixels cross-sensor",
-        opener="benchmarks.synthetic.scenes:open_scenes",
-        classes=SCENES_7,
-        source="gf2",
-        targets=("planetscope", "gf1", "sentinel2"),
-        sensors=_SENSORS,
-    ),
+    embedded=_embedded("fbp_cs"),
     files=DataSource(
         kind="files",
         title="Five-Billion-Pixels cross-sensor",
@@ -153,4 +207,59 @@ FBP_CS = Task(
     ),
 )
 
-TASKS: dict[str, Task] = {task.name: task for task in (FBP_CS,)}
+_OHS_UM = (
+    *(0.466, 0.480, 0.500, 0.520, 0.536, 0.550, 0.566, 0.580, 0.596, 0.610, 0.626, 0.640, 0.656, 0.670, 0.686, 0.700),
+    *(0.716, 0.730, 0.746, 0.760, 0.776, 0.790, 0.806, 0.820, 0.836, 0.850, 0.866, 0.880, 0.896, 0.910, 0.926, 0.940),
+)
+
+WHU_OHS_CR = Task(
+    name="whu_ohs_cr",
+    title="hyperspectral land cover across regions",
+    version=1,
+    bands=tuple(Band(name=f"b{number}", centre_um=um) for number, um in enumerate(_OHS_UM, 1)),
+    embedded=_embedded("whu_ohs_cr"),
+)
+
+FBP_CR = Task(
+    name="fbp_cr",
+    title="land cover across regions of GF-2",
+    version=1,
+    bands=FBP_CS.bands,
+    embedded=_embedded("fbp_cr"),
+)
+
+FLAIR_CR = Task(
+    name="flair_cr",
+    title="aerial land cover across regions",
+    version=1,
+    bands=(*_rgb(0.635, 0.55, 0.47), Band(name="NIR", centre_um=0.8)),
+    embedded=_embedded("flair_cr"),
+)
+
+LOVEDA_R2U = Task(
+    name="loveda_r2u",
+    title="land cover from rural to urban scenes",
+    version=1,
+    bands=_rgb(0.65, 0.55, 0.47),
+    embedded=_embedded("loveda_r2u"),
+)
+
+POTSDAM2VAIHINGEN = Task(
+    name="potsdam2vaihingen",
+    title="aerial land cover from R, G, B to NIR, R, G, by their places in the file",
+    version=1,
+    bands=_rgb(0.635, 0.55, 0.47),
+    embedded=_embedded("potsdam2vaihingen"),
+)
+
+OEM_CC = Task(
+    name="oem_cc",
+    title="land cover across continents, to Europe",
+    version=1,
+    bands=_rgb(0.65, 0.55, 0.47),
+    embedded=_embedded("oem_cc"),
+)
+
+TASKS: dict[str, Task] = {
+    task.name: task for task in (FBP_CS, WHU_OHS_CR, FBP_CR, FLAIR_CR, LOVEDA_R2U, POTSDAM2VAIHINGEN, OEM_CC)
+}

@@ -10,8 +10,22 @@ from typing import Annotated
 import typer
 
 from benchmarks.suites import SUITES
+from benchmarks.tasks import INGREDIENTS, Shift
 from harness import driver, examine, screen, template
 from harness.cli_bench import bench
+from harness.cli_options import (
+    BackboneNames,
+    DataRoot,
+    Ingredients,
+    MethodNames,
+    Results,
+    ScaleName,
+    Seeds,
+    Settings,
+    Severity,
+    Suite,
+    TaskNames,
+)
 from harness.listings import LISTINGS
 from harness.lookup import find
 from harness.plan import Request, make_plan
@@ -25,30 +39,6 @@ app = typer.Typer(
     epilog="Example: python run.py --suite smoke",
 )
 
-Suite = Annotated[str, typer.Option("--suite", help="Suite to run (see `list suites`).", show_default=False)]
-ScaleName = Annotated[str, typer.Option("--scale", help="`mini`: seconds per trial; `paper`: published sizes.")]
-TaskNames = Annotated[list[str], typer.Option("--task", help="Only this task (may be repeated).", show_default=False)]
-BackboneNames = Annotated[
-    list[str], typer.Option("--backbone", help="Only this backbone (may be repeated).", show_default=False)
-]
-MethodNames = Annotated[
-    list[str],
-    typer.Option(
-        "--method",
-        help="Only this method, by name or path/to/file.py:Class (repeatable); `all` for every built-in one.",
-        show_default=False,
-    ),
-]
-Seeds = Annotated[int, typer.Option("--seeds", help="Number of seeds; 0 for the suite's own.")]
-Settings = Annotated[
-    list[str],
-    typer.Option("--set", help="method.option=value or protocol.field=value (may be repeated).", show_default=False),
-]
-DataRoot = Annotated[
-    Path | None, typer.Option("--data-root", help="Folder of real data sets; without it, synthetic scenes.")
-]
-Results = Annotated[Path, typer.Option("--results", help="Where records and tables go.")]
-
 
 def _request(
     suite: str,
@@ -59,6 +49,8 @@ def _request(
     seeds: int,
     settings: list[str],
     data_root: Path | None,
+    severity: float,
+    ingredients: str,
 ) -> Request:
     return Request(
         suite=suite,
@@ -69,6 +61,7 @@ def _request(
         seeds=seeds,
         settings=settings,
         data_root=data_root,
+        shift=Shift(severity=severity, ingredients=tuple(ingredients.split(",")) if ingredients else INGREDIENTS),
     )
 
 
@@ -83,6 +76,8 @@ def main(
     settings: Settings = [],  # noqa: B006
     scale: ScaleName = "mini",
     data_root: DataRoot = None,
+    severity: Severity = 1.0,
+    ingredients: Ingredients = "",
     results: Results = Path("results"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Run again what has a record.")] = False,
     max_trials: Annotated[int, typer.Option("--max-trials", help="Run at most so many now; 0 for all.")] = 0,
@@ -126,7 +121,7 @@ def main(
         return
     if not suite:
         raise ValueError(f"nothing to do: give --suite NAME (known: {', '.join(SUITES)}) or a command (see --help)")
-    request = _request(suite, scale, task, backbone, method, seeds, settings, data_root)
+    request = _request(suite, scale, task, backbone, method, seeds, settings, data_root, severity, ingredients)
     running = driver.Running(
         executor=executor,
         resources=Resources(workers=workers, cpus=cpus, gpus=gpus, address=address, timeout=timeout),
@@ -154,10 +149,12 @@ def plan(
     settings: Settings = [],  # noqa: B006
     scale: ScaleName = "mini",
     data_root: DataRoot = None,
+    severity: Severity = 1.0,
+    ingredients: Ingredients = "",
     results: Results = Path("results"),
 ) -> None:
     """Show the trials of a suite, which of them are cached, and what the rest may cost."""
-    request = _request(suite, scale, task, backbone, method, seeds, settings, data_root)
+    request = _request(suite, scale, task, backbone, method, seeds, settings, data_root, severity, ingredients)
     made = make_plan(request, driver.existing_records(results, scale))
     screen.show_plan(made)
     screen.show_trials(made)

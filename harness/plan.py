@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks.suites import SUITES, Cell
-from benchmarks.tasks import TASKS, DataSource, Task
+from benchmarks.tasks import AS_IS, TASKS, DataSource, Shift, Task
 from harness.estimate import Times
 from harness.lookup import built_in, find, find_methods, find_scale, parse_settings
 from harness.records import RecordStore
@@ -29,12 +29,13 @@ class Request:
     Args:
         suite: name of the suite.
         scale: name of the scale.
-        tasks: keep these tasks; empty for all.
+        tasks: keep these tasks (`all` for every one); empty for all. One the suite does not have takes part in it.
         backbones: keep these backbones; empty for all. One the suite does not have takes part in it.
         methods: keep these methods (`all` for every one); one the suite does not have takes part in it.
         seeds: number of seeds; 0 for the suite's own.
         settings: `method.option=value` and `protocol.field=value`.
         data_root: folder of real data sets, or None for embedded scenes.
+        shift: how far the targets of embedded scenes lie from the source.
         recorded: the trials will leave records, so that a method must not carry the name of a built-in.
     """
 
@@ -46,6 +47,7 @@ class Request:
     seeds: int = 0
     settings: Sequence[str] = ()
     data_root: Path | None = None
+    shift: Shift = AS_IS
     recorded: bool = True
 
 
@@ -159,8 +161,9 @@ class _Expansion:
 
     def __init__(self, request: Request) -> None:
         self.suite = find("suite", request.suite, SUITES)
-        self.scale = find_scale(request.scale)
-        self.tasks = {name: find("task", name, TASKS) for name in request.tasks or TASKS}
+        self.scale = find_scale(request.scale).shifted(request.shift, request.data_root)
+        self.given_tasks = TASKS if "all" in request.tasks else request.tasks
+        self.tasks = {name: find("task", name, TASKS) for name in self.given_tasks or TASKS}
         chosen = [find("backbone", name, BACKBONE_NAMES) for name in request.backbones or BACKBONES]
         self.backbones = {spec.name: spec for spec in chosen}
         self.given_backbones = set(self.backbones) if request.backbones else set()
@@ -180,6 +183,9 @@ class _Expansion:
     def cells(self) -> list[tuple[Cell, Task, str, MethodRef]]:
         """Every cell with its wildcards filled in and the filters applied."""
         cells = list(self.suite.cells)
+        if not any(cell.task == "*" for cell in cells):
+            strange = [name for name in self.given_tasks if name not in {cell.task for cell in cells}]
+            cells += [replace(cell, task=name) for name in strange for cell in cells]
         if not any(cell.backbone == "*" for cell in cells):
             lacking = self.backbones.keys() - {cell.backbone for cell in cells}
             cells += [replace(cell, backbone=name) for name in sorted(lacking & self.given_backbones) for cell in cells]

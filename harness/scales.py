@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict
 
-from benchmarks.tasks import SceneSizes
+from benchmarks.tasks import AS_IS, SceneSizes, Shift
 from methods.options import Options, checked
 
 
@@ -150,6 +151,19 @@ class Scale:
     loader_workers: int
     gpus_per_trial: float
     fixed_length: bool = False
+
+    def shifted(self, shift: Shift, data_root: Path | None) -> Scale:
+        """This scale with the targets of its embedded scenes so far from the source.
+
+        Raises:
+            ValueError: a shift is asked for where there are no embedded scenes.
+        """
+        if shift == AS_IS:
+            return self
+        if data_root or self.scenes is None:
+            remedy = "--data-root" if data_root else f"--scale {self.name}"
+            raise ValueError(f"--severity and --ingredients shift synthetic scenes: drop them or {remedy}")
+        return replace(self, scenes=replace(self.scenes, shift=shift))
 
 
 _MINI = Scale(

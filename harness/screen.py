@@ -61,8 +61,8 @@ def show_plan(plan: Plan) -> None:
     """The plan in a line, and what cannot run."""
     pending = [planned for planned in plan.trials if planned.status is Status.PLANNED]
     cached = sum(planned.status is Status.CACHED for planned in plan.trials)
-    scale = plan.trials[0].trial.scale.name
-    kind = plan.trials[0].trial.data.kind
+    first = plan.trials[0].trial
+    data = ", ".join(filter(None, ("synthetic scenes" if first.data.kind == "embedded" else "files", first.shift_text)))
     steps = sorted({planned.trial.protocol.steps for planned in plan.trials})
     length = f"{'/'.join(map(str, steps))} steps each" if all(steps) else "by epochs"
     known = [planned.estimate for planned in pending if planned.estimate is not None]
@@ -70,7 +70,7 @@ def show_plan(plan: Plan) -> None:
     if pending:
         whole = len(known) == len(pending)
         cost = f", about {duration(sum(known))} of work" if whole else ", time unknown before a first run"
-    title = f"suite {plan.request.suite}, scale {scale} ({'synthetic scenes' if kind == 'embedded' else 'files'})"
+    title = f"suite {plan.request.suite}, scale {first.scale.name} ({data})"
     console.print(
         f"[bold]{title}[/bold]: {len(plan.trials)} trials of {length}, {cached} cached, {len(pending)} to run{cost}",
         soft_wrap=True,

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tasks import DataSource, Reader, Task
+from benchmarks.tasks import AS_IS, DataSource, Reader, Task
 from harness.scales import Protocol, Scale
 from harness.zoo import BackboneSpec
 from methods.options import Options
@@ -49,6 +49,7 @@ class Trial:
             "task_version": self.task.version,
             "data": self.data.kind,
             "data_fingerprint": self.data_fingerprint,
+            **({"shift": self.shift} if self.shift else {}),
             "backbone": self.backbone_name,
             "weights": dict(self.weights),
             "builds": [self._build(encoder) for encoder in (self.backbone, self.depth_encoder) if encoder],
@@ -65,6 +66,19 @@ class Trial:
             "head": asdict(self.scale.head),
             "seed": self.seed,
         }
+
+    @property
+    def shift(self) -> dict[str, Any]:
+        """Severity and ingredients of the shift, where they are not the task's own; empty on files."""
+        if self.data.kind != "embedded" or self.scale.scenes is None:
+            return {}
+        asked = asdict(self.scale.scenes.shift)
+        return {name: value for name, value in asked.items() if value != getattr(AS_IS, name)}
+
+    @property
+    def shift_text(self) -> str:
+        """The same for people: tables of one shift never look like those of another."""
+        return _text({name: "+".join(value) if name == "ingredients" else value for name, value in self.shift.items()})
 
     @property
     def backbone_name(self) -> str:
@@ -97,6 +111,7 @@ class Trial:
         options = preset | {name: value for name, value in asdict(self.options).items() if value != plain[name]}
         default = asdict(self.scale.protocol)
         changed = {name: value for name, value in asdict(self.protocol).items() if value != default[name]}
+        recipe = {name: value for name, value in changed.items() if name not in Protocol.CONTROLS}
         controls = {name: value for name, value in changed.items() if name in Protocol.CONTROLS}
         return {
             "task": self.data.title,
@@ -108,7 +123,7 @@ class Trial:
             "baseline": self.options.baseline,
             "options": _text(options),
             "controls": _text(controls),
-            "recipe": _text({name: value for name, value in changed.items() if name not in controls}),
+            "recipe": ", ".join(filter(None, (self.shift_text, _text(recipe)))),
         }
 
     def __str__(self) -> str:

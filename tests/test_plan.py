@@ -189,13 +189,14 @@ def test_the_key_is_the_hash_of_the_inputs_in_the_record(smoke_results: Path) ->
 
 def test_cells_that_come_to_the_same_are_one_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     # with the setting, all of the suite's cells ask for the same preset
-    chosen: dict[str, Any] = {"suite": "all", "methods": ["spectralmoe"], "backbones": ["dinov3"], "seeds": 1}
+    chosen: dict[str, Any] = {"suite": "all", "tasks": ["fbp_cs"], "methods": ["spectralmoe"], "seeds": 1}
+    chosen["backbones"] = ["dinov3"]
     assert len(keys(**chosen)) == 2
     same = keys(**chosen, settings=["spectralmoe.preset=released"])
     assert len(same) == len(set(same)) == 1
     cells = (Cell(method="lora"), Cell(task="fbp_cs", method="lora", options={"rank": 8}), Cell(method="lora"))
     monkeypatch.setitem(SUITES, "twice", Suite(name="twice", title="", cells=cells, seeds=2))
-    assert len(keys(suite="twice", backbones=["dinov3"])) == 2
+    assert len(keys(suite="twice", tasks=["fbp_cs"], backbones=["dinov3"])) == 2
 
 
 def test_a_variant_is_a_row_of_its_own_unless_it_says_what_the_default_says() -> None:
@@ -308,10 +309,10 @@ def test_a_method_never_changes_the_head_of_another(queries: str) -> None:
 
 def test_a_cell_may_have_seeds_of_its_own() -> None:
     """The suite `all`: three seeds on one backbone, one on the others; the user's number goes before both."""
-    trials = make_plan(Request(suite="all", scale="test", methods=["lora"]), None).trials
+    trials = make_plan(Request(suite="all", scale="test", tasks=["fbp_cs"], methods=["lora"]), None).trials
     seeds = Counter(planned.trial.backbone.name for planned in trials)
     assert seeds == dict.fromkeys(zoo.BACKBONES, 1) | {"dinov3": 3}
-    assert len(keys(suite="all", methods=["lora"], seeds=2)) == 2 * len(zoo.BACKBONES)
+    assert len(keys(suite="all", tasks=["fbp_cs"], methods=["lora"], seeds=2)) == 2 * len(zoo.BACKBONES)
 
 
 def test_a_backbone_the_suite_lacks_takes_part_in_it() -> None:

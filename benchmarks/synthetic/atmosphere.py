@@ -11,13 +11,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.synthetic.spectra import GRID_NM, FloatArray, band_average
+from benchmarks.synthetic.spectra import GRID_NM, FloatArray, Sensor, band_average
 
 ALBEDO = 0.92
 """Single-scattering albedo of the aerosol."""
 
 ASYMMETRY = 0.66
 """Asymmetry parameter of the aerosol's Henyey-Greenstein phase function."""
+
+
+GAS_NM = (730.0, 760.0, 820.0, 910.0, 926.0, 940.0)
+"""Where oxygen (760 nm) and water vapour absorb, within `GAS_HALF_NM` to either side."""
+
+GAS_DRY, GAS_HUMID = (0.93, 0.55, 0.92, 0.85, 0.75, 0.55), (0.88, 0.50, 0.86, 0.72, 0.55, 0.30)
+"""Two-way transmittance at `GAS_NM` in dry and in humid air; authored."""
+
+GAS_HALF_NM = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +75,8 @@ def atmosphere(aod: float, sun_zenith_deg: float, angstrom: float = 1.3) -> Atmo
     )
 
 
-def band_atmosphere(sensor: str, aod: float, sun_zenith_deg: float, angstrom: float = 1.3) -> Atmosphere:
-    """`atmosphere` averaged over a sensor's bands: arrays of four, in the order B, G, R, NIR."""
+def band_atmosphere(sensor: Sensor, aod: float, sun_zenith_deg: float, angstrom: float = 1.3) -> Atmosphere:
+    """`atmosphere` averaged over a sensor's bands: arrays [bands], by rising wavelength."""
     air = atmosphere(aod, sun_zenith_deg, angstrom)
     return Atmosphere(
         path=band_average(air.path, sensor),
@@ -75,3 +84,10 @@ def band_atmosphere(sensor: str, aod: float, sun_zenith_deg: float, angstrom: fl
         spherical_albedo=band_average(air.spherical_albedo, sensor),
         diffuse=band_average(air.diffuse, sensor),
     )
+
+
+def band_gas(sensor: Sensor, humidity: float) -> FloatArray:
+    """Two-way transmittance of oxygen and water vapour in a sensor's bands, [bands]; humidity from 0 (dry) to 1."""
+    depth = (1 - humidity) * np.array(GAS_DRY) + humidity * np.array(GAS_HUMID)
+    near = np.abs(GRID_NM[:, None] - np.array(GAS_NM)) <= GAS_HALF_NM
+    return band_average(np.where(near, depth, 1.0).min(axis=1), sensor)

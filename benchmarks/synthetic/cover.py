@@ -7,6 +7,7 @@ ground between rows, gaps in a canopy). Shares by season are authored, in line w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ from benchmarks.synthetic.spectra import MATERIALS
 
 Shares = Mapping[str, float]
 """Material names and their shares among the objects of a class."""
+
+Covers = Mapping[int, Shares]
+"""First covers by class."""
 
 _WATERS = {"clear deep water": 0.3, "turbid river": 0.35, "eutrophic / fish pond": 0.2, "shallow pond": 0.15}
 _ROADS = {"asphalt, aged": 0.6, "asphalt / bitumen, new": 0.15, "concrete": 0.25}
@@ -34,33 +38,57 @@ ROOFS: Shares = {
 }
 """The usual mix of roofs."""
 
-SEASONS: dict[str, dict[int, Shares]] = {
-    "spring": {
-        PADDY: {"paddy, flooded (LAI<1)": 0.75, "bare soil, wet": 0.15, "stubble / senescent crop": 0.1},
-        CROP: {"irrigated crop, full cover": 0.55, "bare soil, dry loam": 0.45},
-        FOREST: {"broadleaf canopy (summer)": 0.6, "conifer canopy": 0.4},
-        BARE: _GROUND,
-    },
-    "summer": {
-        PADDY: {"paddy, full canopy": 0.8, "paddy, flooded (LAI<1)": 0.1, "stubble / senescent crop": 0.1},
-        CROP: {"irrigated crop, full cover": 0.75, "bare soil, dry loam": 0.1, "stubble / senescent crop": 0.15},
-        FOREST: {"broadleaf canopy (summer)": 0.7, "conifer canopy": 0.3},
-        BARE: _GROUND,
-    },
-    "autumn": {
-        PADDY: {"paddy, full canopy": 0.3, "stubble / senescent crop": 0.7},
-        CROP: {"stubble / senescent crop": 0.55, "irrigated crop, full cover": 0.45},
-        FOREST: {"broadleaf canopy (summer)": 0.45, "conifer canopy": 0.35, "shrub / open canopy": 0.2},
-        BARE: _GROUND,
-    },
-    "winter": {
-        PADDY: {"stubble / senescent crop": 0.6, "bare soil, wet": 0.4},
-        CROP: {"bare soil, dry loam": 0.5, "stubble / senescent crop": 0.3, "irrigated crop, full cover": 0.2},
-        FOREST: {"conifer canopy": 0.4, "stubble / senescent crop": 0.35, "shrub / open canopy": 0.25},
-        BARE: _GROUND,
-    },
+STANDING: Covers = {WATER: _WATERS, BARE: _GROUND, ROAD: _ROADS, BUILDING: ROOFS}
+"""First covers of the classes that know no season."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Season:
+    """First covers of the classes that change through the year."""
+
+    name: str
+    covers: Covers
+
+
+SEASONS: dict[str, Season] = {
+    name: Season(name=name, covers=covers)
+    for name, covers in {
+        "spring": {
+            PADDY: {"paddy, flooded (LAI<1)": 0.75, "bare soil, wet": 0.15, "stubble / senescent crop": 0.1},
+            CROP: {"irrigated crop, full cover": 0.55, "bare soil, dry loam": 0.45},
+            FOREST: {"broadleaf canopy (summer)": 0.6, "conifer canopy": 0.4},
+        },
+        "summer": {
+            PADDY: {"paddy, full canopy": 0.8, "paddy, flooded (LAI<1)": 0.1, "stubble / senescent crop": 0.1},
+            CROP: {
+                "irrigated crop, full cover": 0.75,
+                "bare soil, dry loam": 0.1,
+                "stubble / senescent crop": 0.15,
+            },
+            FOREST: {"broadleaf canopy (summer)": 0.7, "conifer canopy": 0.3},
+        },
+        "autumn": {
+            PADDY: {"paddy, full canopy": 0.3, "stubble / senescent crop": 0.7},
+            CROP: {"stubble / senescent crop": 0.55, "irrigated crop, full cover": 0.45},
+            FOREST: {"broadleaf canopy (summer)": 0.45, "conifer canopy": 0.35, "shrub / open canopy": 0.2},
+        },
+        "winter": {
+            PADDY: {"stubble / senescent crop": 0.6, "bare soil, wet": 0.4},
+            CROP: {
+                "bare soil, dry loam": 0.5,
+                "stubble / senescent crop": 0.3,
+                "irrigated crop, full cover": 0.2,
+            },
+            FOREST: {"conifer canopy": 0.4, "stubble / senescent crop": 0.35, "shrub / open canopy": 0.25},
+        },
+        "dry": {
+            PADDY: {"paddy, full canopy": 0.4, "stubble / senescent crop": 0.3, "bare soil, dry loam": 0.3},
+            CROP: {"irrigated crop, full cover": 0.4, "stubble / senescent crop": 0.35, "bare soil, dry loam": 0.25},
+            FOREST: {"shrub / open canopy": 0.6, "conifer canopy": 0.4},
+        },
+    }.items()
 }
-"""First covers by season and class; water and roads know no season, and roofs are the domain's."""
+"""The seasons by name; `dry` is the dry season of an arid country."""
 
 SECOND: dict[int, Shares] = {
     WATER: {"bare soil, wet": 0.6, "green grass / meadow": 0.4},
@@ -76,9 +104,13 @@ SECOND: dict[int, Shares] = {
 Abundances = npt.NDArray[np.float64]
 
 
-def object_covers(layout: Layout, season: str, roofs: Shares) -> tuple[Abundances, Abundances]:
-    """Abundances of the first and the second cover of each object, each [objects, materials], rows summing to one."""
-    first = SEASONS[season] | {WATER: _WATERS, ROAD: _ROADS, BUILDING: roofs}
+def object_covers(layout: Layout, first: Covers) -> tuple[Abundances, Abundances]:
+    """Abundances of the first and the second cover of each object, each [objects, materials], rows summing to one.
+
+    Args:
+        layout: where the objects are.
+        first: first covers of all classes.
+    """
     covers: Abundances = np.zeros((2, len(layout.object_class), len(MATERIALS)))
     for kind in range(len(CLASSES)):
         chosen = layout.object_class == kind
@@ -88,11 +120,11 @@ def object_covers(layout: Layout, season: str, roofs: Shares) -> tuple[Abundance
     return covers[0], covers[1]
 
 
-def abundances(layout: Layout, season: str, roofs: Shares) -> Abundances:
+def abundances(layout: Layout, first: Covers) -> Abundances:
     """Abundances of the materials per pixel, [px, px, materials]: what `object_covers` and the structure amount to."""
-    first, second = object_covers(layout, season, roofs)
+    one, other = object_covers(layout, first)
     share: Abundances = layout.structure[..., None].astype(np.float64)
-    return (1 - share) * first[layout.object_id] + share * second[layout.object_id]
+    return (1 - share) * one[layout.object_id] + share * other[layout.object_id]
 
 
 def _mixture(shares: Shares, position: Abundances, purity: Abundances) -> Abundances:

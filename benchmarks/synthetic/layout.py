@@ -24,7 +24,7 @@ CLASSES = SCENES_7
 WATER, PADDY, CROP, FOREST, BARE, ROAD, BUILDING = range(len(CLASSES))
 
 PIXEL_M = 2.0
-"""Size of a scene's pixel on the ground, in metres; sensors of other resolution change the look, not the grid."""
+"""Size of a scene's pixel on the ground, in metres, at zoom 1."""
 
 LATENTS = 6
 """Uniform random numbers per object, from which a season picks its materials."""
@@ -38,7 +38,7 @@ TEXTURE = np.array([0.02, 0.04, 0.05, 0.12, 0.07, 0.04, 0.04], dtype=np.float32)
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What kind of land a domain has.
+    """What kind of land a domain has; pixels are those of zoom 1.
 
     Args:
         parcel_px: typical side of a parcel, drawn per scene.
@@ -94,12 +94,22 @@ class _Canvas:
 
     key: str
     px: int
+    zoom: float
     frame: parcels.Frame
     label: npt.NDArray[np.uint8]
     object_id: npt.NDArray[np.int32]
     height: FloatImage
     structure: FloatImage
     classes: list[int] = field(default_factory=list)
+
+    @property
+    def span(self) -> float:
+        """Width of the scene in pixels of zoom 1, as the frame counts them."""
+        return self.px / self.zoom
+
+    def noise(self, rng: np.random.Generator, period: float) -> FloatImage:
+        """Smooth noise whose hills are so many pixels of zoom 1 apart."""
+        return smooth_noise(rng, self.px, period * self.zoom)
 
     def rng(self, ingredient: str) -> np.random.Generator:
         """The random stream of one ingredient of this layout."""
@@ -114,16 +124,23 @@ class _Canvas:
         self.classes.append(kind)
 
 
-def make_layout(key: str, px: int, plan: Plan) -> Layout:
-    """The layout named `key`: the same key, size and plan always give the same layout."""
-    canvas = _fields(key, px, plan)
+def make_layout(key: str, px: int, plan: Plan, zoom: float = 1.0) -> Layout:
+    """The layout named `key`: the same arguments always give the same layout.
+
+    Args:
+        key: names the random streams.
+        px: width and height in pixels.
+        plan: what kind of land it is.
+        zoom: enlarges everything on the ground; a pixel is `PIXEL_M` / zoom metres wide.
+    """
+    canvas = _fields(key, px, plan, zoom)
     _forest(canvas, plan)
     _water(canvas, plan)
     _roads(canvas, plan)
     _buildings(canvas, plan)
     rng = canvas.rng("objects")
     count = len(canvas.classes)
-    terrain = 4 * smooth_noise(canvas.rng("terrain"), px, 60)
+    terrain = 4 * canvas.noise(canvas.rng("terrain"), 60)
     texture = TEXTURE[canvas.label] * grain(canvas.rng("texture"), px, 0.8)
     return Layout(
         label=canvas.label,
@@ -138,10 +155,10 @@ def make_layout(key: str, px: int, plan: Plan) -> Layout:
     )
 
 
-def _fields(key: str, px: int, plan: Plan) -> _Canvas:
+def _fields(key: str, px: int, plan: Plan, zoom: float) -> _Canvas:
     """Parcels of paddy, crop, bare ground and fish pond, with their bunds, rows, hedges and heaps."""
     rng = stream("layout", key, "parcels")
-    frame = parcels.rotated_frame(rng, px)
+    frame = parcels.rotated_frame(rng, px, zoom)
     cells, count = parcels.voronoi(rng, frame, rng.uniform(*plan.parcel_px))
     weights = np.array(plan.parcel_mix) * np.exp(plan.mix_spread * rng.standard_normal(4))
     kinds = np.array([PADDY, CROP, BARE, WATER])[
@@ -151,16 +168,17 @@ def _fields(key: str, px: int, plan: Plan) -> _Canvas:
     edge = borders(cells)
     bunds = parcels.bund_grid(rng, frame, cells, count) | edge
     rows = parcels.rows(rng, frame, cells, count)
-    patches = np.clip(0.25 + 0.25 * smooth_noise(rng, px, 9), 0, 1)
+    patches = np.clip(0.25 + 0.25 * smooth_noise(rng, px, 9 * zoom), 0, 1)
     structure = np.select([label == PADDY, label == CROP, label == BARE], [0.9 * bunds, rows, patches], 0.9 * edge)
     stand = rng.uniform([0.1, 0.3, 0.0, 0.0], [1.0, 2.5, 0.3, 0.0], (count, 4)).astype(np.float32)
     columns = np.select([label == PADDY, label == CROP, label == BARE], [0, 1, 2], 3)
     height = stand[cells, columns] * (1 - 0.5 * (label == CROP) * rows)
-    heaps = (label == BARE) & (smooth_noise(rng, px, 7) > 2.2)
+    heaps = (label == BARE) & (smooth_noise(rng, px, 7 * zoom) > 2.2)
     height = height + 2.5 * heaps + np.where(edge & (cells % 3 == 0), 1.5, 0.3 * edge)
     return _Canvas(
         key=key,
         px=px,
+        zoom=zoom,
         frame=frame,
         label=label,
         object_id=cells,
@@ -173,10 +191,10 @@ def _fields(key: str, px: int, plan: Plan) -> _Canvas:
 def _forest(canvas: _Canvas, plan: Plan) -> None:
     """Woods with a ragged outline, in stands of different height, with a rough canopy."""
     rng = canvas.rng("forest")
-    outline = smooth_noise(rng, canvas.px, 48) + 0.25 * smooth_noise(rng, canvas.px, 8)
+    outline = canvas.noise(rng, 48) + 0.25 * canvas.noise(rng, 8)
     where = outline > np.quantile(outline, 1 - rng.uniform(*plan.forest_cover))
     first, stands = len(canvas.classes), int(canvas.object_id.max()) + 1
-    canopy = grain(rng, canvas.px, 1.1)
+    canopy = grain(rng, canvas.px, 1.1 * canvas.zoom)
     height = rng.uniform(4, 18, stands).astype(np.float32)[canvas.object_id] + 1.5 * canopy
     canvas.height[where] = np.maximum(height, 2)[where]
     canvas.structure[where] = np.clip(0.12 - 0.22 * canopy, 0, 0.8)[where]
@@ -187,25 +205,25 @@ def _forest(canvas: _Canvas, plan: Plan) -> None:
 
 def _water(canvas: _Canvas, plan: Plan) -> None:
     """A winding river, perhaps, and some ponds with an irregular shore."""
-    rng, frame, px = canvas.rng("water"), canvas.frame, canvas.px
+    rng, frame, px, span = canvas.rng("water"), canvas.frame, canvas.px, canvas.span
     winding = rng.uniform(4, 12) * np.sin(2 * np.pi * frame.u / rng.uniform(50, 120) + rng.uniform(0, 7))
-    width = rng.uniform(6, 13) + 1.5 * smooth_noise(rng, px, 20)
-    river = np.abs(frame.v - rng.uniform(-0.35, 0.35) * px - winding) < width
+    width = rng.uniform(6, 13) + 1.5 * canvas.noise(rng, 20)
+    river = np.abs(frame.v - rng.uniform(-0.35, 0.35) * span - winding) < width
     if rng.random() < plan.rivers:
         canvas.add(WATER, river)
-    for _ in range(rng.poisson(plan.ponds * (px / 64) ** 2)):
+    for _ in range(rng.poisson(plan.ponds * (span / 64) ** 2)):
         row, column, radius = rng.uniform(0, px), rng.uniform(0, px), rng.uniform(6, 15)
         y, x = np.ogrid[:px, :px]
-        shore = radius * (1 + 0.2 * smooth_noise(rng, px, 10))
+        shore = canvas.zoom * radius * (1 + 0.2 * canvas.noise(rng, 10))
         canvas.add(WATER, (y - row) ** 2 + (x - column) ** 2 < shore**2)
 
 
 def _roads(canvas: _Canvas, plan: Plan) -> None:
     """Straight roads along and across the parcels; some on an embankment."""
-    rng, px = canvas.rng("roads"), canvas.px
-    for index in range(max(1, rng.poisson(rng.uniform(*plan.roads) * px / 64))):
+    rng, span = canvas.rng("roads"), canvas.span
+    for index in range(max(1, rng.poisson(rng.uniform(*plan.roads) * span / 64))):
         along, across = (canvas.frame.u, canvas.frame.v) if index % 2 else (canvas.frame.v, canvas.frame.u)
-        distance = np.abs(across - rng.uniform(-0.5, 0.5) * px - rng.uniform(-0.15, 0.15) * along)
+        distance = np.abs(across - rng.uniform(-0.5, 0.5) * span - rng.uniform(-0.15, 0.15) * along)
         half = rng.uniform(2.8, 4.2)
         canvas.add(ROAD, distance < half)
         canvas.height[distance < half] = rng.uniform(2, 6) if rng.random() < 0.15 else rng.uniform(0, 0.4)
@@ -213,16 +231,17 @@ def _roads(canvas: _Canvas, plan: Plan) -> None:
 
 def _buildings(canvas: _Canvas, plan: Plan) -> None:
     """Villages of rectangular buildings, aligned with the parcels, on dry ground off the roads."""
-    rng, px = canvas.rng("buildings"), canvas.px
-    villages = rng.uniform(0, px, (max(2, round(2 * (px / 64) ** 2)), 2))
-    for _ in range(rng.poisson(rng.uniform(*plan.buildings) * (px / 64) ** 2)):
-        row, column = villages[rng.integers(len(villages))] + rng.normal(0, 15, 2)
+    rng, px, tiles = canvas.rng("buildings"), canvas.px, (canvas.span / 64) ** 2
+    reach = int(np.ceil(12 * canvas.zoom))
+    villages = rng.uniform(0, px, (max(2, round(2 * tiles)), 2))
+    for _ in range(rng.poisson(rng.uniform(*plan.buildings) * tiles)):
+        row, column = villages[rng.integers(len(villages))] + canvas.zoom * rng.normal(0, 15, 2)
         half_u, half_v = rng.uniform(4.0, 8.5), rng.uniform(3.0, 6.0)
         storeys, gabled = rng.uniform(2.5, 15), rng.random() < 0.5
         if not (0 <= row < px and 0 <= column < px):
             continue
         centre = int(row), int(column)
-        window = tuple(slice(max(0, place - 12), place + 12) for place in centre)
+        window = tuple(slice(max(0, place - reach), place + reach) for place in centre)
         along, across = (np.abs(axis[window] - axis[centre]) for axis in (canvas.frame.u, canvas.frame.v))
         inside = (along <= half_u) & (across <= half_v) & ~np.isin(canvas.label[window], (WATER, ROAD))
         canvas.label[window][inside] = BUILDING

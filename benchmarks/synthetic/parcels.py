@@ -14,19 +14,22 @@ Cells = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """Two warped coordinates, each [px, px], in pixels from the scene's centre along and across the parcels."""
+    """Two warped coordinates, each [px, px], from the scene's centre along and across the parcels.
+
+    They count pixels of zoom 1, and so does all that is laid out by them.
+    """
 
     u: FloatImage
     v: FloatImage
 
 
-def rotated_frame(rng: np.random.Generator, px: int) -> Frame:
+def rotated_frame(rng: np.random.Generator, px: int, zoom: float) -> Frame:
     """A frame at a random angle, bent by up to a few pixels."""
     angle = rng.uniform(0, np.pi)
-    axis = np.arange(px, dtype=np.float32) - (px - 1) / 2
+    axis = (np.arange(px, dtype=np.float32) - (px - 1) / 2) / np.float32(zoom)
     y, x = axis[:, None], axis[None, :]
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    bend_u, bend_v = smooth_noise(rng, px, 40), smooth_noise(rng, px, 40)
+    bend_u, bend_v = smooth_noise(rng, px, 40 * zoom), smooth_noise(rng, px, 40 * zoom)
     return Frame(u=x * cos + y * sin + 1.5 * bend_u, v=y * cos - x * sin + 1.5 * bend_v)
 
 

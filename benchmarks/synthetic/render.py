@@ -1,6 +1,6 @@
 """From a layout to an image: season, sun, shadow, air, optics, noise and eight bits.
 
-The chain is linear in the materials up to the sensor, so spectra are mixed per object in the sensor's own four bands
+The chain is linear in the materials up to the sensor, so spectra are mixed per object in the sensor's own bands
 and spread over the pixels. Labels never pass through it. Everything it makes is synthetic.
 """
 
@@ -11,19 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.synthetic.atmosphere import Atmosphere, band_atmosphere
-from benchmarks.synthetic.cover import Shares, object_covers
+from benchmarks.synthetic.atmosphere import Atmosphere, band_atmosphere, band_gas
+from benchmarks.synthetic.cover import Covers, Season, object_covers
 from benchmarks.synthetic.domains import Domain
 from benchmarks.synthetic.fields import FloatImage, blur, coarsen
 from benchmarks.synthetic.layout import KNOTS, PIXEL_M, WATER, Layout, make_layout
-from benchmarks.synthetic.spectra import GRID_NM, SENSORS, FloatArray, material_bands
+from benchmarks.synthetic.spectra import GRID_NM, Sensor, material_bands
 from benchmarks.synthetic.streams import draw, stream
-
-BANDS = ("NIR", "R", "G", "B")
-"""The order in which an image's bands are delivered."""
-
-FULL_SCALE: FloatArray = np.array([0.30, 0.30, 0.36, 0.56])
-"""Top-of-atmosphere signal of the digital number 255, per band B, G, R, NIR, under a sun at `REFERENCE_ZENITH_DEG`."""
 
 REFERENCE_ZENITH_DEG = 35.0
 """The sun's angle for which the fixed gain was set."""
@@ -33,8 +27,8 @@ REFERENCE_ZENITH_DEG = 35.0
 class Conditions:
     """What was drawn for one scene; the shift of a scene can be read off it. `Domain` explains the fields."""
 
-    sensor: str
-    season: str
+    sensor: Sensor
+    season: Season
     aod: float
     angstrom: float
     sun_zenith_deg: float
@@ -42,16 +36,19 @@ class Conditions:
     sky_view: float
     glint: float
     gain: float
-    band_gains: tuple[float, float, float, float]
+    band_gains: tuple[float, ...]
+    humidity: float | None
+    gamma: float
     stretch: float
     psf_sigma_px: float
     pixel_factor: float
     snr: float
+    pixel_m: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One synthetic scene: image uint8 [px, px, 4] (NIR, R, G, B), label uint8 [px, px], height in metres [px, px]."""
+    """One synthetic scene: image uint8 [px, px, bands] in the sensor's order, label and height in metres [px, px]."""
 
     image: npt.NDArray[np.uint8]
     label: npt.NDArray[np.uint8]
@@ -69,10 +66,10 @@ def render_scene(domain: Domain, key: str, px: int, layout_key: str | None = Non
         layout_key: names the streams of the layout instead; scenes of two domains with equal layout keys (and plans)
             show the same place and compare pixel by pixel.
     """
-    layout = make_layout(key if layout_key is None else layout_key, px, domain.plan)
+    layout = make_layout(key if layout_key is None else layout_key, px, domain.plan, domain.zoom)
     conditions = draw_conditions(domain, key)
-    signal = sensed(layout, conditions, domain.roofs, stream("imaging", key, "noise"))
-    image = quantise(signal, conditions.stretch)
+    signal = sensed(layout, conditions, domain.covers, stream("imaging", key, "noise"))
+    image = quantise(signal, conditions)
     return Scene(image=image, label=layout.label, height_m=layout.height_m, conditions=conditions)
 
 
@@ -86,9 +83,9 @@ def draw_conditions(domain: Domain, key: str) -> Conditions:
         return min(int(number(name, (0, options))), options - 1)
 
     low, high = np.log(domain.aod)
-    tilts = [number(f"band_gain{band}", domain.band_gain) for band in range(4)]
+    sensor = domain.sensors[position("sensor", len(domain.sensors))]
     return Conditions(
-        sensor=domain.sensors[position("sensor", len(domain.sensors))],
+        sensor=sensor,
         season=domain.seasons[position("season", len(domain.seasons))],
         aod=float(np.exp(number("aod", (low, high)))),
         angstrom=number("angstrom", domain.angstrom),
@@ -97,42 +94,47 @@ def draw_conditions(domain: Domain, key: str) -> Conditions:
         sky_view=number("sky_view", domain.sky_view),
         glint=number("glint", domain.glint),
         gain=number("gain", domain.gain),
-        band_gains=(tilts[0], tilts[1], tilts[2], tilts[3]),
+        band_gains=tuple(number(f"band_gain{band}", domain.band_gain) for band in range(len(sensor.centres_nm))),
+        humidity=None if domain.humidity is None else number("humidity", domain.humidity),
+        gamma=number("gamma", domain.gamma),
         stretch=number("stretch", domain.stretch),
         psf_sigma_px=number("psf", domain.psf_sigma_px),
         pixel_factor=domain.pixel_factors[position("pixel", len(domain.pixel_factors))],
         snr=number("snr", domain.snr),
+        pixel_m=PIXEL_M / domain.zoom,
     )
 
 
-def sensed(layout: Layout, conditions: Conditions, roofs: Shares, noise: np.random.Generator) -> FloatImage:
-    """What the sensor reports, [px, px, 4] in the order B, G, R, NIR: apparent reflectance under the reference sun."""
+def sensed(layout: Layout, conditions: Conditions, covers: Covers, noise: np.random.Generator) -> FloatImage:
+    """What the sensor reports, [px, px, bands] by wavelength: apparent reflectance under the reference sun."""
     air = band_atmosphere(conditions.sensor, conditions.aod, conditions.sun_zenith_deg, conditions.angstrom)
-    ground = ground_reflectance(layout, conditions, roofs) * illumination(layout.height_m, conditions, air)
+    ground = ground_reflectance(layout, conditions, covers) * illumination(layout.height_m, conditions, air)
     # Light from around a pixel is scattered into its view, the more the hazier.
     leak = 0.03 + 0.12 * min(conditions.aod, 1.0)
     surroundings = ground.mean(axis=(0, 1), dtype=np.float64)
     top = air.top((1 - leak) * ground + leak * surroundings, surroundings)
     sun = np.cos(np.radians(conditions.sun_zenith_deg)) / np.cos(np.radians(REFERENCE_ZENITH_DEG))
     signal = (top * sun * conditions.gain * np.array(conditions.band_gains)).astype(np.float32)
+    if conditions.humidity is not None:
+        signal *= band_gas(conditions.sensor, conditions.humidity).astype(np.float32)
     signal = blur(signal, conditions.psf_sigma_px)
     if conditions.pixel_factor > 1:
         signal = coarsen(signal, conditions.pixel_factor)
-    full = FULL_SCALE.astype(np.float32)
+    full = np.array(conditions.sensor.full_scale, dtype=np.float32)
     spread = full / conditions.snr * np.sqrt(0.2 + 0.8 * signal / full)
     return np.asarray(signal + spread * noise.standard_normal(signal.shape, dtype=np.float32), dtype=np.float32)
 
 
-def ground_reflectance(layout: Layout, conditions: Conditions, roofs: Shares) -> FloatImage:
-    """Reflectance of the ground under full sun, [px, px, 4] in the order B, G, R, NIR."""
-    centres = np.array(SENSORS[conditions.sensor].centres_nm)
+def ground_reflectance(layout: Layout, conditions: Conditions, covers: Covers) -> FloatImage:
+    """Reflectance of the ground under full sun, [px, px, bands] by wavelength."""
+    centres = np.array(conditions.sensor.centres_nm)
     places = np.linspace(GRID_NM[0], GRID_NM[-1], KNOTS)
     weights = np.stack([np.interp(centres, places, knot) for knot in np.eye(KNOTS)])
     variation = np.exp(layout.brightness[:, None] + np.einsum("ok,kb->ob", layout.knots, weights))
     bands = material_bands(conditions.sensor)
     first, second = (
         (np.einsum("om,mb->ob", cover, bands) * variation).astype(np.float32)
-        for cover in object_covers(layout, conditions.season, roofs)
+        for cover in object_covers(layout, {**covers, **conditions.season.covers})
     )
     first[layout.object_class == WATER] += np.float32(conditions.glint)
     share = layout.structure[..., None]
@@ -141,22 +143,26 @@ def ground_reflectance(layout: Layout, conditions: Conditions, roofs: Shares) ->
 
 
 def illumination(height_m: FloatImage, conditions: Conditions, air: Atmosphere) -> FloatImage:
-    """Light on each pixel over light on open level ground, [px, px, 4]: direct on the slope, diffuse also in shadow."""
+    """Light on each pixel over that on open level ground, [px, px, bands]: direct on slopes, diffuse also in shadow."""
     slope, lit = _slope_factor(height_m, conditions), _lit(height_m, conditions)
     sky = (conditions.sky_view + (1 - conditions.sky_view) * lit)[..., None]
     diffuse = air.diffuse.astype(np.float32)
     return np.asarray((1 - diffuse) * (slope * lit)[..., None] + diffuse * sky, dtype=np.float32)
 
 
-def quantise(signal: FloatImage, stretch: float) -> npt.NDArray[np.uint8]:
-    """Eight bits per band, in the order `BANDS`, between limits that are fixed, the scene's own, or in between."""
-    low, high = np.zeros(4), FULL_SCALE
+def quantise(signal: FloatImage, conditions: Conditions) -> npt.NDArray[np.uint8]:
+    """Eight bits per band, in the sensor's order, between limits that are fixed, the scene's own, or in between."""
+    sensor, stretch = conditions.sensor, conditions.stretch
+    low, high = np.zeros(len(sensor.full_scale)), np.array(sensor.full_scale)
     if stretch > 0:
-        percentiles = np.percentile(signal[::2, ::2].reshape(-1, 4), (2, 98), axis=0)
+        percentiles = np.percentile(signal[::2, ::2].reshape(-1, len(high)), (2, 98), axis=0)
         low, high = stretch * percentiles[0], (1 - stretch) * high + stretch * percentiles[1]
     scale = (255 / (high - low)).astype(np.float32)
-    numbers = np.rint((signal - low.astype(np.float32)) * scale).clip(0, 255).astype(np.uint8)
-    return np.ascontiguousarray(numbers[..., ::-1])
+    numbers = (signal - low.astype(np.float32)) * scale
+    if conditions.gamma != 1:
+        numbers = 255 * (numbers / 255).clip(0, 1) ** np.float32(1 / conditions.gamma)
+    eight_bits = np.rint(numbers).clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(eight_bits[..., list(sensor.order)])
 
 
 def _to_sun(conditions: Conditions) -> tuple[float, float]:
@@ -169,7 +175,7 @@ def _slope_factor(height_m: FloatImage, conditions: Conditions) -> FloatImage:
     """Cosine of the sun's angle on the slope over that on level ground; 0 where the slope turns away."""
     to_sun = _to_sun(conditions)
     # Walls are seen from above as edges only: their steepness is capped.
-    down, right = (np.clip(slope, -0.5, 0.5) for slope in np.gradient(height_m, PIXEL_M))
+    down, right = (np.clip(slope, -0.5, 0.5) for slope in np.gradient(height_m, conditions.pixel_m))
     tangent = np.float32(np.tan(np.radians(conditions.sun_zenith_deg)))
     facing = 1 - tangent * (down * np.float32(to_sun[0]) + right * np.float32(to_sun[1]))
     return np.asarray((facing / np.sqrt(1 + down**2 + right**2)).clip(0), dtype=np.float32)
@@ -177,7 +183,7 @@ def _slope_factor(height_m: FloatImage, conditions: Conditions) -> FloatImage:
 
 def _lit(height_m: FloatImage, conditions: Conditions) -> FloatImage:
     """1 in the sun, 0 in the shadow of something higher towards the sun, with a narrow penumbra."""
-    rise = PIXEL_M / float(np.tan(np.radians(conditions.sun_zenith_deg)))
+    rise = conditions.pixel_m / float(np.tan(np.radians(conditions.sun_zenith_deg)))
     tallest = float(height_m.max() - height_m.min())
     steps = int(tallest / rise) + 1
     px = height_m.shape[0]

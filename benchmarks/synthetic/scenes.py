@@ -1,4 +1,4 @@
-"""The embedded task `fbp_cs`: synthetic scenes of four sensors, in the shape of the data set they stand in for.
+"""The embedded tasks: synthetic scenes in the shape of the data sets they stand in for.
 
 Synthetic throughout: numbers measured on these scenes must never stand beside numbers measured on real images without
 saying so. Bands, materials and the physics are cited where they are defined (`spectra`, `atmosphere`).
@@ -8,25 +8,40 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.synthetic.domains import CANONICAL, DOMAINS, RANDOM, SOURCE
+from benchmarks.synthetic.domains import CANONICAL, DOMAINS, RANDOM
 from benchmarks.synthetic.layout import CLASSES
+from benchmarks.synthetic.mirrors import MIRRORS
+from benchmarks.synthetic.regions import FBP_CR, FLAIR_CR, WHU_OHS_CR, Settings
 from benchmarks.synthetic.render import Scene, render_scene
-from benchmarks.tasks import Sample, SceneSizes, TileRef
+from benchmarks.synthetic.shift import shifted
+from benchmarks.synthetic.styles import LOVEDA_R2U, OEM_CC, POTSDAM2VAIHINGEN
+from benchmarks.tasks import AS_IS, Sample, SceneSizes, Shift, TileRef
 
-__all__ = ["CLASSES", "GENERATOR_VERSION", "PretrainingScene", "SceneReader", "open_scenes", "pretraining_scenes"]
+__all__ = ["CLASSES", "GENERATOR_VERSION", "PretrainingScene", "SceneReader", "pretraining_scenes"]
 
 GENERATOR_VERSION = "1"
 """Rises whenever a scene's bytes can change; it is part of every random stream and of the fingerprint."""
 
 CACHED_SCENES = 256
-"""Rendered scenes that a reader keeps."""
+"""Rendered scenes that a process keeps, enough for all of one task at scale mini."""
+
+SETTINGS: dict[str, Settings] = {
+    "whu_ohs_cr": WHU_OHS_CR,
+    "fbp_cs": {name: (domain,) for name, domain in DOMAINS.items()},
+    "fbp_cr": FBP_CR,
+    "flair_cr": FLAIR_CR,
+    "loveda_r2u": LOVEDA_R2U,
+    "potsdam2vaihingen": POTSDAM2VAIHINGEN,
+    "oem_cc": OEM_CC,
+}
+"""The domains of every mirror, the source first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,40 +76,56 @@ def pretraining_scenes(count: int, px: int, seed: int) -> Iterator[PretrainingSc
         yield PretrainingScene(image=scene.image, canonical=clear.image, height_m=scene.height_m, label=scene.label)
 
 
-def task_scene(domain: str, index: int, px: int) -> Scene:
-    """Scene `index` of a task domain, a function of the generator's version and these arguments alone."""
-    return render_scene(DOMAINS[domain], f"v{GENERATOR_VERSION}/fbp_cs/{domain}/{index}", px)
+@lru_cache(CACHED_SCENES)
+def task_scene(task: str, domain: str, index: int, px: int, shift: Shift = AS_IS) -> Scene:
+    """Scene `index` of a task's domain, a function of the generator's version and these arguments alone.
+
+    Its arrays are shared and read-only; labels are the task's classes.
+    """
+    settings = SETTINGS[task]
+    source, target = settings[MIRRORS[task].source], settings[domain]
+    setting = target[index % len(target)]
+    if target is not source:
+        setting = shifted(source[index % len(source)], setting, shift)
+    scene = render_scene(setting, f"v{GENERATOR_VERSION}/{task}/{domain}/{index}", px)
+    scene = replace(scene, label=_classes(task)[scene.label])
+    for array in (scene.image, scene.label, scene.height_m):
+        array.setflags(write=False)
+    return scene
 
 
-def open_scenes(sizes: SceneSizes) -> SceneReader:
-    """A `Reader` of the embedded scenes; nothing is rendered before it is read."""
-    return SceneReader(sizes)
+def _classes(task: str) -> npt.NDArray[np.uint8]:
+    """The task's class index of each of the generator's classes."""
+    merges = [legend.merges for legend in MIRRORS[task].legend.values()]
+    indices = [next(i for i, merged in enumerate(merges) if name in merged) for name in CLASSES]
+    return np.array(indices, dtype=np.uint8)
 
 
 class SceneReader:
-    """Renders scenes when their tiles are asked for and keeps the latest."""
+    """Renders scenes when their tiles are asked for; nothing is rendered before, and nothing twice in a process."""
 
-    def __init__(self, sizes: SceneSizes) -> None:
+    def __init__(self, task: str, sizes: SceneSizes) -> None:
         """Take the number and the sizes of scenes; `ValueError` if a scene cannot be cut into whole tiles."""
         if sizes.tile_px < 1 or sizes.scene_px < sizes.tile_px or sizes.scene_px % sizes.tile_px:
             raise ValueError(
                 f"scene_px={sizes.scene_px} is no multiple of tile_px={sizes.tile_px}: choose a scene of whole tiles."
             )
+        self._task = task
+        self._domains = SETTINGS[task]
         self._sizes = sizes
-        self._scenes: OrderedDict[str, Scene] = OrderedDict()
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of the generator's version, the sizes and the domains' parameters."""
-        inputs = (GENERATOR_VERSION, self._sizes, DOMAINS)
+        """A short hash of the generator's version, the sizes, the shift and the domains' parameters."""
+        inputs = (GENERATOR_VERSION, self._task, MIRRORS[self._task], self._sizes, self._domains)
         return hashlib.sha256(repr(inputs).encode()).hexdigest()[:16]
 
     def tiles(self, domain: str) -> list[TileRef]:
         """All tiles of a domain, scene by scene, row by row. Raises `ValueError` for an unknown domain."""
-        if domain not in DOMAINS:
-            near = difflib.get_close_matches(domain, DOMAINS, n=1) or list(DOMAINS)
+        if domain not in self._domains:
+            near = difflib.get_close_matches(domain, self._domains, n=1) or list(self._domains)
             raise ValueError(f"Unknown domain '{domain}' of the embedded scenes. Did you mean '{near[0]}'?")
-        scenes = self._sizes.source_scenes if domain == SOURCE.name else self._sizes.target_scenes
+        scenes = self._sizes.source_scenes if domain == MIRRORS[self._task].source else self._sizes.target_scenes
         side = self._sizes.scene_px // self._sizes.tile_px
         return [
             TileRef(domain=domain, scene=f"{domain}_{index:04d}", name=f"{domain}_{index:04d}_r{row}_c{column}")
@@ -116,9 +147,14 @@ class SceneReader:
             on_tile()
 
     def _scene(self, tile: TileRef) -> Scene:
-        if tile.scene not in self._scenes:
-            self._scenes[tile.scene] = task_scene(tile.domain, int(tile.scene.rsplit("_", 1)[1]), self._sizes.scene_px)
-            if len(self._scenes) > CACHED_SCENES:
-                self._scenes.popitem(last=False)
-        self._scenes.move_to_end(tile.scene)
-        return self._scenes[tile.scene]
+        index = int(tile.scene.rsplit("_", 1)[1])
+        return task_scene(self._task, tile.domain, index, self._sizes.scene_px, self._sizes.shift)
+
+
+open_whu_ohs_cr = partial(SceneReader, "whu_ohs_cr")
+open_fbp_cs = partial(SceneReader, "fbp_cs")
+open_fbp_cr = partial(SceneReader, "fbp_cr")
+open_flair_cr = partial(SceneReader, "flair_cr")
+open_loveda_r2u = partial(SceneReader, "loveda_r2u")
+open_potsdam2vaihingen = partial(SceneReader, "potsdam2vaihingen")
+open_oem_cc = partial(SceneReader, "oem_cc")

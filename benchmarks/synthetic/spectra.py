@@ -1,10 +1,10 @@
-"""Reflectances of land-cover materials and the spectral bands of four satellites' cameras.
+"""Reflectances of land-cover materials and the spectral bands of satellites' and aerial cameras.
 
 Approximate, authored values for a synthetic benchmark, not for radiometric work. Reflectances are rounded composites
 informed by the USGS spectral library (splib07), the ECOSTRESS library and NASA RP-1139 (Bowker et al. 1985); no data
 are copied. Bands: GF-1 and GF-2 after CRESDA as summarised by the FBP paper and eoPortal; PlanetScope after the
-vendor's article on band specifications; Sentinel-2 after ESA's spectral response functions. A band is a boxcar as wide
-as its FWHM.
+vendor's article on band specifications; Sentinel-2 after ESA's spectral response functions; OHS after the WHU-OHS
+paper; aerial cameras after Vexcel's and Z/I's literature, roughly. A band is a boxcar as wide as its FWHM.
 """
 
 from __future__ import annotations
@@ -60,12 +60,35 @@ MATERIALS: tuple[str, ...] = tuple(ANCHORS)
 
 @dataclass(frozen=True, kw_only=True)
 class Sensor:
-    """A camera's bands in the order blue, green, red, near infrared: centres and full widths in nanometres."""
+    """A camera's bands, by rising wavelength wherever there is a band axis here; an image has them in `order`.
+
+    Args:
+        centres_nm: centres of the bands in nanometres, rising.
+        widths_nm: full widths in nanometres.
+        full_scale: top-of-atmosphere signal of the digital number 255, per band.
+        order: for each band of a delivered image its index here.
+    """
 
     name: str
     title: str
-    centres_nm: tuple[float, float, float, float]
-    widths_nm: tuple[float, float, float, float]
+    centres_nm: tuple[float, ...]
+    widths_nm: tuple[float, ...]
+    full_scale: tuple[float, ...] = (0.30, 0.30, 0.36, 0.56)
+    order: tuple[int, ...] = (3, 2, 1, 0)
+
+
+_OHS_NM = (
+    *(466, 480, 500, 520, 536, 550, 566, 580, 596, 610, 626, 640, 656, 670, 686, 700),
+    *(716, 730, 746, 760, 776, 790, 806, 820, 836, 850, 866, 880, 896, 910, 926, 940),
+)
+
+
+def _visible(name: str, title: str, centres_nm: tuple[float, ...], widths_nm: tuple[float, ...]) -> Sensor:
+    """A camera delivered as R, G, B."""
+    full_scale = (0.30, 0.30, 0.36)
+    return Sensor(
+        name=name, title=title, centres_nm=centres_nm, widths_nm=widths_nm, full_scale=full_scale, order=(2, 1, 0)
+    )
 
 
 SENSORS: dict[str, Sensor] = {
@@ -86,6 +109,39 @@ SENSORS: dict[str, Sensor] = {
             centres_nm=(492.4, 559.8, 664.6, 832.8),
             widths_nm=(66, 36, 31, 106),
         ),
+        Sensor(
+            name="ohs",
+            title="Orbita hyperspectral",
+            centres_nm=_OHS_NM,
+            widths_nm=(8,) * 32,
+            full_scale=tuple(float(np.interp(nm, (555, 660, 760, 830), (0.30, 0.36, 0.50, 0.56))) for nm in _OHS_NM),
+            order=tuple(range(32)),
+        ),
+        Sensor(
+            name="ultracam",
+            title="UltraCam-class aerial camera, R, G, B, NIR",
+            centres_nm=(470, 550, 635, 800),
+            widths_nm=(110, 110, 100, 180),
+            order=(2, 1, 0, 3),
+        ),
+        Sensor(
+            name="aerial_narrow",
+            title="an aerial camera of narrower, longer bands, R, G, B, NIR",
+            centres_nm=(465, 560, 655, 780),
+            widths_nm=(80, 80, 70, 120),
+            order=(2, 1, 0, 3),
+        ),
+        _visible("potsdam", "UltraCam-class aerial camera, R, G, B", (470, 550, 635), (110, 110, 100)),
+        Sensor(
+            name="vaihingen",
+            title="DMC-class aerial camera, NIR, R, G",
+            centres_nm=(560, 635, 765),
+            widths_nm=(110, 85, 140),
+            full_scale=(0.30, 0.36, 0.56),
+            order=(2, 1, 0),
+        ),
+        _visible("web", "processed mosaic, R, G, B", (470, 550, 650), (80, 80, 70)),
+        _visible("web_broad", "processed mosaic of broader bands, R, G, B", (465, 545, 630), (80, 90, 80)),
     )
 }
 """The cameras by name. GF-1 has GF-2's nominal bands; their real responses differ slightly."""
@@ -100,26 +156,25 @@ def reflectances() -> FloatArray:
 
 
 @cache
-def response(sensor: str) -> FloatArray:
-    """A sensor's band weights on `GRID_NM`, shape [4, 601], rows B, G, R, NIR summing to one; edges inclusive."""
-    bands = SENSORS[sensor]
-    centres, widths = np.array(bands.centres_nm)[:, None], np.array(bands.widths_nm)[:, None]
+def response(sensor: Sensor) -> FloatArray:
+    """A sensor's band weights on `GRID_NM`, shape [bands, 601], rows summing to one; edges inclusive."""
+    centres, widths = np.array(sensor.centres_nm)[:, None], np.array(sensor.widths_nm)[:, None]
     inside = (np.abs(GRID_NM - centres) <= widths / 2).astype(np.float64)
     weights: FloatArray = inside / inside.sum(axis=1, keepdims=True)
     weights.setflags(write=False)
     return weights
 
 
-def band_average(spectra: FloatArray, sensor: str) -> FloatArray:
-    """Spectra [..., 601] as the sensor's bands see them: [..., 4], in the order B, G, R, NIR."""
+def band_average(spectra: FloatArray, sensor: Sensor) -> FloatArray:
+    """Spectra [..., 601] as the sensor's bands see them: [..., bands], by rising wavelength."""
     # einsum, not BLAS: the sum's order, hence its last bit, must not depend on the number of threads.
     averages: FloatArray = np.einsum("...w,bw->...b", spectra, response(sensor))
     return averages
 
 
 @cache
-def material_bands(sensor: str) -> FloatArray:
-    """Band averages of all materials, shape [materials, 4], in the order B, G, R, NIR."""
+def material_bands(sensor: Sensor) -> FloatArray:
+    """Band averages of all materials, shape [materials, bands], by rising wavelength."""
     averages = band_average(reflectances(), sensor)
     averages.setflags(write=False)
     return averages

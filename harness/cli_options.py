@@ -1,0 +1,48 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.tasks import INGREDIENTS
+
+Suite = Annotated[str, typer.Option("--suite", help="Suite to run (see `list suites`).", show_default=False)]
+ScaleName = Annotated[str, typer.Option("--scale", help="`mini`: seconds per trial; `paper`: published sizes.")]
+TaskNames = Annotated[
+    list[str],
+    typer.Option("--task", help="Only this task (may be repeated); `all` for every one.", show_default=False),
+]
+BackboneNames = Annotated[
+    list[str], typer.Option("--backbone", help="Only this backbone (may be repeated).", show_default=False)
+]
+MethodNames = Annotated[
+    list[str],
+    typer.Option(
+        "--method",
+        help="Only this method, by name or path/to/file.py:Class (repeatable); `all` for every built-in one.",
+        show_default=False,
+    ),
+]
+Seeds = Annotated[int, typer.Option("--seeds", help="Number of seeds; 0 for the suite's own.")]
+Settings = Annotated[
+    list[str],
+    typer.Option("--set", help="method.option=value or protocol.field=value (may be repeated).", show_default=False),
+]
+DataRoot = Annotated[
+    Path | None, typer.Option("--data-root", help="Folder of real data sets; without it, synthetic scenes.")
+]
+Severity = Annotated[
+    float, typer.Option("--severity", help="Synthetic scenes: 0 for targets like the source, 1 for the whole shift.")
+]
+Ingredients = Annotated[
+    str,
+    typer.Option(
+        "--ingredients",
+        help=f"Synthetic scenes: only these parts of the shift, by comma: {', '.join(INGREDIENTS)}.",
+        show_default="all",
+    ),
+]
+Results = Annotated[Path, typer.Option("--results", help="Where records and tables go.")]

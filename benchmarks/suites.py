@@ -55,10 +55,10 @@ SMOKE = Suite(
 
 ALL = Suite(
     name="all",
-    title="every method on every task and backbone; three seeds on DINOv3, one on the others",
+    title="every method: three seeds across sensors on DINOv3, one on each other backbone and on each other task",
     cells=tuple(
-        Cell(backbone=backbone, method=method, options=options, seeds=seeds)
-        for backbone, seeds in (("dinov3", 3), ("*", 1))
+        Cell(task=task, backbone=backbone, method=method, options=options, seeds=seeds)
+        for task, backbone, seeds in (("fbp_cs", "dinov3", 3), ("fbp_cs", "*", 1), ("*", "dinov3", 1))
         for method, options in (("*", {}), ("spectralmoe", {"preset": "released"}))
     ),
     seeds=3,

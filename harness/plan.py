@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
@@ -166,7 +167,7 @@ class _Expansion:
         self.tasks = {name: find("task", name, TASKS) for name in self.given_tasks or TASKS}
         chosen = [find("backbone", name, BACKBONE_NAMES) for name in request.backbones or BACKBONES]
         self.backbones = {spec.name: spec for spec in chosen}
-        self.given_backbones = set(self.backbones) if request.backbones else set()
+        self.given_backbones = list(self.backbones) if request.backbones else []
         given = [found for name in request.methods for found in find_methods(name)]
         ours = {name: built_in(name) for name in METHODS}
         self.given_methods = _by_name(given, ours.values() if request.recorded else ())
@@ -182,13 +183,7 @@ class _Expansion:
 
     def cells(self) -> list[tuple[Cell, Task, str, MethodRef]]:
         """Every cell with its wildcards filled in and the filters applied."""
-        cells = list(self.suite.cells)
-        if not any(cell.task == "*" for cell in cells):
-            strange = [name for name in self.given_tasks if name not in {cell.task for cell in cells}]
-            cells += [replace(cell, task=name) for name in strange for cell in cells]
-        if not any(cell.backbone == "*" for cell in cells):
-            lacking = self.backbones.keys() - {cell.backbone for cell in cells}
-            cells += [replace(cell, backbone=name) for name in sorted(lacking & self.given_backbones) for cell in cells]
+        cells = [*self.suite.cells, *self._asked_for()]
         named = {cell.method for cell in cells}
         for method in self.given_methods:
             if "*" not in named and method not in named:
@@ -201,6 +196,16 @@ class _Expansion:
             for backbone in _match(cell.backbone, {name: name for name in self.backbones})
             for method in _match(cell.method, self.contenders if cell.method == "*" else self.methods)
         ]
+
+    def _asked_for(self) -> Iterator[Cell]:
+        """Cells for the tasks and backbones that the user names and the suite does not have, together or at all."""
+        seeds = min(cell.seeds for cell in self.suite.cells)
+        for task, backbone in product(self.given_tasks or [""], self.given_backbones or [""]):
+            wanted = [(cell.task if task else "*", cell.backbone if backbone else "*") for cell in self.suite.cells]
+            if any(there in ("*", task) and on in ("*", backbone) for there, on in wanted):
+                continue
+            for cell in self.suite.cells:
+                yield replace(cell, task=task or cell.task, backbone=backbone or cell.backbone, seeds=seeds)
 
     def seeds(self, cell: Cell) -> int:
         """Number of seeds of a cell: what the user asked for, else the cell's own, else the suite's."""

@@ -323,4 +323,6 @@ def test_a_backbone_the_suite_lacks_takes_part_in_it() -> None:
     methods = {method for _, method in cells()}
     assert cells() == {("dinov3", method) for method in methods}
     assert cells("sam_h") == {("sam", method) for method in methods}
+    everywhere = Request(suite="all", scale="test", tasks=["oem_cc"], backbones=["clip"], methods=["lora"])
+    assert [str(item.trial) for item in make_plan(everywhere, None).trials] == ["oem_cc · clip · lora · seed 0"]
     assert cells("clip", "dinov3") == {(name, method) for name in ("clip", "dinov3") for method in methods}

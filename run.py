@@ -1,5 +1,6 @@
 """The program: `python run.py --help`."""
 
-from harness.cli import run
+if __name__ == "__main__":  # worker processes import this file too
+    from harness.cli import run
 
-run()
+    run()

@@ -30,3 +30,14 @@ FBP_24: dict[str, tuple[int, int, int]] = {
 
 SCENES_7 = ("water", "paddy", "crop", "forest", "bare", "road", "building")
 """The embedded scenes: the classes that are confused most between sensors and seasons."""
+
+LOVEDA_7: dict[str, tuple[int, int, int]] = {
+    "background": (255, 255, 255),
+    "building": (255, 0, 0),
+    "road": (255, 255, 0),
+    "water": (0, 0, 255),
+    "barren": (159, 129, 183),
+    "forest": (0, 255, 0),
+    "agriculture": (255, 195, 128),
+}
+"""LoveDA (Wang et al., NeurIPS Datasets and Benchmarks 2021); class i is the value i + 1 of a mask, 0 is no data."""

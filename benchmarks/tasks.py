@@ -14,13 +14,13 @@ from typing import Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.legends import FBP_24
+from benchmarks.legends import FBP_24, LOVEDA_7
 from benchmarks.synthetic.mirrors import MIRRORS
 
 IGNORE = 255
 """The label value of pixels that count nowhere."""
 
-ImageHWC = npt.NDArray[np.uint8]
+ImageHWC = npt.NDArray[np.uint8 | np.uint16 | np.float32]
 LabelHW = npt.NDArray[np.uint8]
 
 
@@ -242,6 +242,15 @@ LOVEDA_R2U = Task(
     version=1,
     bands=_rgb(0.65, 0.55, 0.47),
     embedded=_embedded("loveda_r2u"),
+    files=DataSource(
+        kind="files",
+        title="LoveDA, rural to urban",
+        opener="benchmarks.datasets.loveda:open_loveda",
+        classes=tuple(LOVEDA_7),
+        source="rural",
+        targets=("urban",),
+        sensors={"rural": "Google Earth", "urban": "Google Earth"},
+    ),
 )
 
 POTSDAM2VAIHINGEN = Task(

@@ -13,6 +13,7 @@ from benchmarks.suites import SUITES
 from benchmarks.tasks import INGREDIENTS, Shift
 from harness import driver, examine, screen, template
 from harness.cli_bench import bench
+from harness.cli_data import data
 from harness.cli_options import (
     BackboneNames,
     DataRoot,
@@ -277,6 +278,7 @@ def import_checkpoint(
 
 
 app.add_typer(bench, name="bench")
+app.add_typer(data, name="data")
 
 
 def run() -> None:

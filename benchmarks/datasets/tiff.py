@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -53,25 +53,34 @@ class RawTiff:
     photometric: str
 
 
-def read_tiff(path: Path) -> RawTiff:
+def read_tiff(path: Path, *, stream: BinaryIO | None = None, name: str = "") -> RawTiff:
     """Read the first image of a TIFF file without any colour conversion.
 
     Strips and tiles, chunky and planar storage, and the compressions of imagecodecs are understood.
 
+    Args:
+        path: the file.
+        stream: its bytes if they lie elsewhere, as in an archive; seekable, at its beginning.
+        name: what messages call it; its path if empty.
+
     Raises:
         ValueError: not a TIFF; cut off; parts missing; not decodable. Names the file, what was found and the remedy.
     """
-    _check_signature(path)
-    with _blame(path, "is a damaged TIFF, perhaps cut off"):
-        file = tifffile.TiffFile(path)
+    name = name or str(path)
+    if stream is None:
+        with _opened(path) as plain:
+            return read_tiff(path, stream=plain, name=name)
+    _check_signature(name, stream)
+    with _blame(name, "is a damaged TIFF, perhaps cut off"):
+        file = tifffile.TiffFile(stream)
     with file:
-        with _blame(path, "is a damaged TIFF, perhaps cut off"):
+        with _blame(name, "is a damaged TIFF, perhaps cut off"):
             page = file.pages.first
             photometric = tifffile.PHOTOMETRIC(page.photometric).name.lower()
             defect = _defect(page, file.filehandle.size)
         if defect:
-            raise ValueError(f"{path} {defect}")
-        with _blame(path, "is a TIFF that cannot be decoded"):
+            raise ValueError(f"{name} {defect}")
+        with _blame(name, "is a TIFF that cannot be decoded"):
             pixels = page.asarray(maxworkers=1)
     if page.axes == "YX":
         pixels = pixels[..., np.newaxis]
@@ -81,7 +90,7 @@ def read_tiff(path: Path) -> RawTiff:
 
 
 @contextmanager
-def _blame(path: Path, complaint: str) -> Iterator[None]:
+def _blame(path: str, complaint: str) -> Iterator[None]:
     """Turn a library's error into a `ValueError` that names the file."""
     try:
         yield
@@ -94,12 +103,17 @@ def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:120]
 
 
-def _check_signature(path: Path) -> None:
+def _opened(path: Path) -> BinaryIO:
     try:
-        with path.open("rb") as stream:
-            head = stream.read(4)
+        return path.open("rb")
     except OSError as error:
         raise ValueError(f"{path} cannot be opened ({_one_line(error)}); check the file and its permissions") from error
+
+
+def _check_signature(path: str, stream: BinaryIO) -> None:
+    with _blame(path, "cannot be read"):
+        head = stream.read(4)
+        stream.seek(0)
     if head not in _SIGNATURES:
         found = f"it begins with {head!r}" if head else "it is empty"
         raise ValueError(f"{path} is not a TIFF file: {found}; {_COPY_AGAIN}")

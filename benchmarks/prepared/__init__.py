@@ -1,0 +1,1 @@
+"""Prepared data: recipes from official files to tiles, the manifest that lists them, and their reader."""

@@ -1,0 +1,19 @@
+"""The recipes: task name to `module:NAME`, imported when one is needed."""
+
+from __future__ import annotations
+
+import importlib
+
+from benchmarks.prepared.recipe import Recipe
+
+RECIPES: dict[str, str] = {
+    "loveda_r2u": "benchmarks.datasets.loveda:RECIPE",
+}
+
+
+def load_recipe(task: str) -> Recipe:
+    """The recipe of a task of `RECIPES`."""
+    module, _, name = RECIPES[task].partition(":")
+    recipe = getattr(importlib.import_module(module), name)
+    assert isinstance(recipe, Recipe), RECIPES[task]
+    return recipe

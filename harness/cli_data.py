@@ -1,0 +1,42 @@
+"""Commands on real data sets, as `data COMMAND`: parse, call, print. No logic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness import screen
+
+data = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Make real data sets ready and check them (see docs/datasets.md).",
+)
+
+TaskName = Annotated[str, typer.Argument(help="Name of the task (see `list tasks`).", metavar="TASK")]
+Workers = Annotated[int, typer.Option("--workers", help="Processes; 0 for one per core.")]
+
+
+@data.command()
+def prepare(
+    task: TaskName,
+    raw: Annotated[Path, typer.Option("--raw", help="Folder of the official archives or unpacked files.")],
+    out: Annotated[Path, typer.Option("--out", help="Data root; the tiles go to OUT/TASK.")],
+    workers: Workers = 0,
+    tile: Annotated[int, typer.Option("--tile", help="Side of a tile in pixels.")] = 512,
+    choose: Annotated[
+        list[str],
+        typer.Option("--choose", help="Where the protocol is open: name=value (repeatable).", show_default=False),
+    ] = [],  # noqa: B006
+) -> None:
+    """Cut official files into tiles with a manifest; a killed run goes on where it stopped."""
+    from harness import data_driver
+
+    try:
+        data_driver.prepare(task, raw=raw, out=out, workers=workers, tile_px=tile, choose=choose)
+    except KeyboardInterrupt:
+        screen.fail("interrupted: prepared scenes are kept; the same command goes on from here")
+        raise typer.Exit(130) from None

@@ -1,0 +1,268 @@
+"""From official files to a prepared task: scene by scene, each whole or not at all, in any number of processes."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from benchmarks.prepared.manifest import (
+    FILE,
+    PART,
+    STATISTICS,
+    Header,
+    Manifest,
+    Part,
+    TileRow,
+    load_manifest,
+    load_part,
+)
+from benchmarks.prepared.raw import RawTree
+from benchmarks.prepared.recipe import Choices, Recipe, Scene, made_of
+from benchmarks.prepared.tiling import write_scene
+from benchmarks.recipes import load_recipe
+from harness.pool import each
+from harness.records import replace_file
+
+_SCRATCH = ".tmp-"
+_SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be prepared from what.
+
+    Args:
+        recipe: how.
+        choices: every choice with its value.
+        tile_px: side of a tile.
+        folder: the task's folder below the data root.
+        scenes: every scene.
+        raw_fingerprint: hash of all their files.
+    """
+
+    recipe: Recipe
+    choices: Choices
+    tile_px: int
+    folder: Path
+    scenes: Sequence[Scene]
+    raw_fingerprint: str
+
+    @property
+    def todo(self) -> list[Scene]:
+        """Scenes that are not there yet, or were made of other files."""
+        return [scene for scene in self.scenes if self.part(scene) is None]
+
+    def made_of(self, scene: Scene) -> str:
+        """The hash of all that makes a scene's tiles."""
+        return made_of(self.recipe, (scene.image, scene.label), self.choices, self.tile_px)
+
+    def part(self, scene: Scene) -> Part | None:
+        """What a prepared scene holds; None if it is not there or was made of something else."""
+        part = load_part(self.folder / home(scene) / PART)
+        return part if part and part.made_of == self.made_of(scene) else None
+
+
+def home(scene: Scene) -> str:
+    """A scene's folder, relative to the task's."""
+    return f"{scene.domain}/{scene.name}"
+
+
+def plan_preparation(task: str, raw: Path, out: Path, tile_px: int, choose: Sequence[str]) -> Plan:
+    """Find the scenes among the official files.
+
+    Raises:
+        ValueError: a wrong choice or size, missing or damaged official files, or `out` was prepared in another way.
+    """
+    if tile_px < 16:
+        raise ValueError(f"--tile {tile_px}: give at least 16 pixels; published numbers are of 512")
+    recipe = load_recipe(task)
+    choices = recipe.choose(choose)
+    scenes = recipe.find(RawTree(raw), choices)
+    twice = [name for name, count in Counter(home(scene) for scene in scenes).items() if count > 1]
+    assert not twice, f"scenes named twice: {twice}"
+    files = [file for scene in scenes for file in (scene.image, scene.label)]
+    plan = Plan(
+        recipe=recipe,
+        choices=choices,
+        tile_px=tile_px,
+        folder=out / task,
+        scenes=scenes,
+        raw_fingerprint=made_of(recipe, sorted(files, key=lambda file: file.where), choices, tile_px),
+    )
+    _refuse_other_choices(plan)
+    return plan
+
+
+def _refuse_other_choices(plan: Plan) -> None:
+    """Other choices would quietly replace what took hours to make."""
+    if not (plan.folder / FILE).is_file():
+        return
+    header = load_manifest(plan.folder / FILE).header
+    made = {**header.choices, "--tile": str(header.tile_px)}
+    asked = {**plan.choices, "--tile": str(plan.tile_px)}
+    differ = [f"{name}={made.get(name)} there, {name}={value} now" for name, value in asked.items()]
+    differ = [text for text, name in zip(differ, asked, strict=True) if made.get(name) != asked[name]]
+    if differ:
+        raise ValueError(
+            f"{plan.folder} was prepared by other choices ({'; '.join(differ)}); give another --out, or remove it"
+        )
+
+
+def check_room(plan: Plan, todo: Sequence[Scene]) -> tuple[int, int]:
+    """Bytes that the scenes still to do need at most, and bytes that are free.
+
+    The need is estimated from one scene per domain, which is read for that.
+
+    Raises:
+        ValueError: there is not enough room.
+    """
+    need = 0
+    for domain, count in Counter(scene.domain for scene in todo).items():
+        largest = max((scene for scene in todo if scene.domain == domain), key=lambda scene: scene.image.size)
+        try:
+            image = plan.recipe.read(largest, plan.choices).image
+        except ValueError:
+            continue  # its defect is reported in its turn, beside those of others
+        height, width, bands = image.shape
+        tiles = -(-height // plan.tile_px) * -(-width // plan.tile_px)
+        need += count * tiles * (plan.tile_px**2 * (bands * image.itemsize + 1) + 4096)
+    existing = next(folder for folder in (plan.folder, *plan.folder.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if need > free:
+        raise ValueError(
+            f"{plan.folder} needs about {need / 1e9:.1f} GB for {len(todo)} scenes, but {free / 1e9:.1f} GB are free; "
+            "free space, or choose another --out"
+        )
+    return need, free
+
+
+@contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Hold a task's folder against a second run, and clear away what killed runs left half-made.
+
+    Raises:
+        ValueError: another run holds it, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise ValueError(f"another run is preparing {folder}; wait for it to end") from None
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be written ({error.strerror}); choose another --out") from error
+    try:
+        for scratch in folder.glob(f"{_SCRATCH}*"):
+            shutil.rmtree(scratch)
+        yield
+    finally:
+        lock.release()
+
+
+def prepare_scenes(plan: Plan, todo: Sequence[Scene], workers: int, on_scene: Callable[[], None]) -> None:
+    """Prepare scenes; those that are whole stay, whatever happens to the others.
+
+    Raises:
+        ValueError: some could not be prepared; names the first few, and how many are whole.
+    """
+    jobs = [
+        _Job(
+            task=plan.recipe.task,
+            scene=scene,
+            choices=plan.choices,
+            tile_px=plan.tile_px,
+            folder=plan.folder,
+        )
+        for scene in todo
+    ]
+    defects: list[str] = []
+    for _, outcome in each(_carry_out, jobs, workers):
+        if isinstance(outcome, ValueError):
+            defects.append(str(outcome))
+        on_scene()
+    if defects:
+        told = "\n".join(sorted(defects)[:_SHOWN])
+        more = f"\n... and {len(defects) - _SHOWN} more" if len(defects) > _SHOWN else ""
+        raise ValueError(
+            f"{len(defects)} of {len(plan.scenes)} scenes could not be prepared, so {plan.folder} has no manifest; "
+            f"mend them and run the same command again: the others are kept\n{told}{more}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """One scene as it travels to a worker."""
+
+    task: str
+    scene: Scene
+    choices: Choices
+    tile_px: int
+    folder: Path
+
+
+def _carry_out(job: _Job) -> None:
+    """Prepare one scene in a scratch folder and move it into place, in one step."""
+    final = job.folder / home(job.scene)
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=job.folder))
+        new, old = scratch / "new", scratch / "old"
+        new.mkdir()
+        write_scene(load_recipe(job.task), job.scene, job.choices, job.tile_px, new, home(job.scene))
+        final.parent.mkdir(exist_ok=True)
+        if final.exists():
+            final.rename(old)  # made of other files
+        new.rename(final)
+        shutil.rmtree(scratch)
+    except OSError as error:
+        raise ValueError(
+            f"{final} cannot be written ({error.strerror}); free space or change its permissions: what is whole is kept"
+        ) from error
+
+
+def withdraw(plan: Plan) -> None:
+    """Take the manifest back before scenes change, and remove scenes that the official files no longer hold."""
+    wanted = {plan.folder / home(scene) for scene in plan.scenes}
+    orphans = [part.parent for part in plan.folder.glob(f"*/*/{PART}") if part.parent not in wanted]
+    if orphans or plan.todo:
+        (plan.folder / STATISTICS).unlink(missing_ok=True)
+        (plan.folder / FILE).unlink(missing_ok=True)
+    for orphan in orphans:
+        shutil.rmtree(orphan)
+
+
+def write_manifest(plan: Plan) -> Manifest:
+    """Join the scenes' parts, source first, then by domain, scene and tile; written whole or not at all."""
+    parts = {scene: plan.part(scene) for scene in plan.scenes}
+    domains = plan.recipe.domains
+    rows: list[TileRow] = []
+    notes: list[str] = []
+    order = sorted(parts, key=lambda scene: (domains[scene.domain].side, scene.domain, scene.name))
+    for scene in order:
+        part = parts[scene]
+        assert part is not None, "scenes that failed have been reported"
+        rows += part.tiles
+        notes += [f"{home(scene)}: {note}" for note in part.notes]
+    header = Header(
+        task=plan.recipe.task,
+        recipe_version=plan.recipe.version,
+        tile_px=plan.tile_px,
+        dtype=plan.recipe.dtype,
+        classes=plan.recipe.label_map.classes,
+        choices=dict(plan.choices),
+        domains=dict(domains),
+        raw_fingerprint=plan.raw_fingerprint,
+        notes=tuple(notes),
+    )
+    manifest = Manifest(header=header, tiles=tuple(rows))
+    data = manifest.dump()
+    path = plan.folder / FILE
+    if not path.is_file() or path.read_bytes() != data:
+        replace_file(path, data)
+    return manifest

@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -113,6 +113,15 @@ class Reader(Protocol):
 
     def check(self, tiles: Sequence[TileRef], on_tile: Callable[[], None]) -> None:
         """Raise the first defect among the tiles; `on_tile` is called after each, for a progress bar."""
+
+
+@runtime_checkable
+class Normalised(Protocol):
+    """A reader that may hold stored statistics of its source."""
+
+    @property
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Mean and standard deviation per band in digital numbers, or None."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ data = typer.Typer(
 )
 
 TaskName = Annotated[str, typer.Argument(help="Name of the task (see `list tasks`).", metavar="TASK")]
+Root = Annotated[Path, typer.Option("--data", help="Data root: the folder that `data prepare` was given as --out.")]
 Workers = Annotated[int, typer.Option("--workers", help="Processes; 0 for one per core.")]
 
 
@@ -40,3 +41,19 @@ def prepare(
     except KeyboardInterrupt:
         screen.fail("interrupted: prepared scenes are kept; the same command goes on from here")
         raise typer.Exit(130) from None
+
+
+@data.command()
+def verify(task: TaskName, root: Root, workers: Workers = 0) -> None:
+    """Check every tile: checksums, pairs, types, bands, values, labels; exit code 1 if there are faults."""
+    from harness import data_driver
+
+    raise typer.Exit(data_driver.verify(task, data=root, workers=workers))
+
+
+@data.command()
+def stats(task: TaskName, root: Root, workers: Workers = 0) -> None:
+    """Measure band means and deviations, and the spectral shift per class; kept beside the manifest for training."""
+    from harness import data_driver
+
+    data_driver.stats(task, data=root, workers=workers)

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.prepared.reader import PreparedReader
 from benchmarks.recipes import RECIPES
+from benchmarks.tasks import TASKS
 from harness import data_screen
+from harness.data_statistics import measure, store
 from harness.lookup import find
 from harness.prepare import check_room, claim, plan_preparation, prepare_scenes, withdraw, write_manifest
 from harness.progress import counting
+from harness.verify import file_source, jobs
+from harness.verify import verify as verify_tiles
 
 
 def prepare(task: str, *, raw: Path, out: Path, workers: int, tile_px: int, choose: Sequence[str]) -> None:
@@ -29,3 +34,34 @@ def prepare(task: str, *, raw: Path, out: Path, workers: int, tile_px: int, choo
             prepare_scenes(plan, todo, workers, advance)
         manifest = write_manifest(plan)
     data_screen.show_prepared(plan, manifest)
+
+
+def verify(task: str, *, data: Path, workers: int) -> int:
+    """Check a prepared task, or a folder prepared for the released code.
+
+    Returns:
+        The exit code: 1 if there are faults, else 0.
+
+    Raises:
+        ValueError: a wrong name, or the data cannot be opened at all.
+    """
+    find("task", task, TASKS)
+    reader = file_source(task).open(data)
+    with counting("verifying tiles", len(jobs(task, data, reader))) as advance:
+        found = verify_tiles(task, data, workers, reader, advance)
+    data_screen.show_verification(task, found)
+    return int(bool(found.faults))
+
+
+def stats(task: str, *, data: Path, workers: int) -> None:
+    """Measure the bands of each domain; store it beside the manifest, if there is one.
+
+    Raises:
+        ValueError: a wrong name, or missing or defective data.
+    """
+    find("task", task, TASKS)
+    reader = file_source(task).open(data)
+    with counting("measuring tiles", len(jobs(task, data, reader))) as advance:
+        found = measure(task, data, workers, reader, advance)
+    path = store(found, reader) if isinstance(reader, PreparedReader) else None
+    data_screen.show_statistics(TASKS[task], found, path)

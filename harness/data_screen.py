@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.markup import escape
 
 from benchmarks.prepared.manifest import Manifest
 from benchmarks.prepared.recipe import Expected
+from benchmarks.tasks import Task
+from harness.data_statistics import DomainStatistics, TaskStatistics
 from harness.prepare import Plan
 from harness.screen import console, show_listing
+from harness.verify import Found, Verification
 
 _NOTES = 5
+_FAULTS = 20
 
 
 def show_preparation(plan: Plan, todo: int, need: int, free: int) -> None:
@@ -68,3 +74,75 @@ def _span(limits: tuple[int, int]) -> str:
 
 def _within(count: int, limits: tuple[int, int] | None) -> bool:
     return limits is None or limits[0] <= count <= limits[1]
+
+
+def show_verification(task: str, found: Verification) -> None:
+    """Domains, classes and faults."""
+    show_listing(f"{task}: {found.source.title}", [_domain_row(domain) for domain in found.domains])
+    shares = [
+        {"class": name, **{domain.domain: _share(domain, index) for domain in found.domains}}
+        for index, name in enumerate(found.source.classes)
+    ]
+    show_listing("labelled pixels by class, in percent", shares)
+    if not found.checksums:
+        console.print("no manifest: checksums could not be compared")
+    for fault in found.faults[:_FAULTS]:
+        console.print(f"[red]fault[/red] {escape(fault)}", soft_wrap=True, highlight=False)
+    if (more := len(found.faults) - _FAULTS) > 0:
+        console.print(f"... and {more} more")
+    console.print(f"[red]{len(found.faults)} faults[/red]" if found.faults else "[green]no faults[/green]")
+
+
+def _domain_row(found: Found) -> dict[str, object]:
+    labelled = found.histogram.sum() / found.pixels if found.pixels else 0
+    low, high = (
+        ",".join(f"{value:g}" for value in limits) if limits is not None else "" for limits in (found.low, found.high)
+    )
+    return {
+        "domain": found.domain,
+        "tiles": found.tiles,
+        "scenes": len(found.scenes),
+        "labelled": f"{100 * labelled:.1f} %",
+        "tiles without label": found.unlabelled,
+        "type": ",".join(sorted(found.dtypes)),
+        "least per band": low,
+        "greatest": high,
+    }
+
+
+def _share(found: Found, index: int) -> str:
+    whole = found.histogram.sum()
+    return f"{100 * found.histogram[index] / whole:.2f}" if found.histogram[index] else "-"
+
+
+def show_statistics(task: Task, found: TaskStatistics, path: Path | None) -> None:
+    """Means and deviations per domain, shifts per class, and where they were stored."""
+    bands = [band.name for band in task.bands]
+    rows = [
+        {
+            "domain": name,
+            "valid pixels": f"{domain.all.pixels:,}",
+            **{f"{b} mean (std)": f"{m:.2f} ({s:.2f})" for b, m, s in zip(bands, *_moments(domain), strict=True)},
+        }
+        for name, domain in found.domains.items()
+        if domain.all.pixels
+    ]
+    show_listing(f"{task.name}: valid pixels (not zero in every band), digital numbers", rows)
+    own = found.domains[found.source].classes
+    for target, domain in found.domains.items():
+        if target != found.source and domain.all.pixels:
+            names = [None, *(name for name in domain.classes if name in own)]
+            shifts = [
+                {
+                    "class": name or "all",
+                    **{b: f"{v:+.2f}" for b, v in zip(bands, found.shift(target, name), strict=True)},
+                }
+                for name in names
+            ]
+            show_listing(f"{target} less {found.source}, in standard deviations of the source", shifts)
+    where = f"stored in {path}" if path else "not stored: only folders made by `data prepare` keep statistics"
+    console.print(where, soft_wrap=True, highlight=False)
+
+
+def _moments(domain: DomainStatistics) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return domain.all.mean, domain.all.std

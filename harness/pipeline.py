@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.tasks import IGNORE, Reader, Task, TileRef
+from benchmarks.tasks import IGNORE, Normalised, Reader, Task, TileRef
 from harness.bands import nearest_bands
 from harness.scales import Protocol
 from harness.split import spread
@@ -55,7 +55,12 @@ class Batch:
 
 
 def source_statistics(reader: Reader, tiles: Sequence[TileRef]) -> Statistics:
-    """Mean and standard deviation per band over labelled pixels of (at most 512, evenly spread) training tiles."""
+    """Mean and standard deviation per band, as stored with the data (`data stats`).
+
+    Without stored ones: over labelled pixels of (at most 512, evenly spread) training tiles.
+    """
+    if isinstance(reader, Normalised) and (stored := reader.normalisation):
+        return Statistics(mean=stored[0], std=stored[1])
     total: Any = 0.0
     squares: Any = 0.0
     count = 0

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.datasets.tiff import read_tiff
-from benchmarks.prepared.manifest import FILE, Manifest, TileRow, load_manifest
+from benchmarks.prepared.manifest import FILE, STATISTICS, Manifest, TileRow, load_manifest
 from benchmarks.prepared.rasters import read_label
+from benchmarks.prepared.statistics import load_normalisation
 from benchmarks.tasks import IGNORE, ImageHWC, LabelHW, Sample, TileRef
 
 _AGAIN = "run `data prepare` again after removing its scene's folder: other scenes are kept"
@@ -19,17 +20,29 @@ _AGAIN = "run `data prepare` again after removing its scene's folder: other scen
 class PreparedReader:
     """The tiles of a prepared task; made by `open_prepared`. A `benchmarks.tasks.Reader`."""
 
-    def __init__(self, folder: Path, manifest: Manifest, fingerprint: str) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, digest: str) -> None:
         """Take the manifest's folder, what it says and the hash of its bytes."""
         self.folder = folder
         self.manifest = manifest
-        self._fingerprint = fingerprint
+        self.manifest_digest = digest
         self._rows = {TileRef(domain=row.domain, scene=row.scene, name=row.tile): row for row in manifest.tiles}
 
     @property
     def fingerprint(self) -> str:
-        """The hash of the manifest (sha256, 16 hexadecimal digits)."""
-        return self._fingerprint
+        """The hash of the manifest and, once they are stored, of the statistics (sha256, 16 hexadecimal digits)."""
+        path = self.folder / STATISTICS
+        if not path.is_file():
+            return self.manifest_digest[:16]
+        return hashlib.sha256(self.manifest_digest.encode() + path.read_bytes()).hexdigest()[:16]
+
+    @property
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Stored mean and standard deviation per band of the source, or None. Raises `ValueError` if out of date."""
+        path = self.folder / STATISTICS
+        if not path.is_file():
+            return None
+        source = next(facts for facts in self.manifest.header.domains.values() if facts.side == "source")
+        return load_normalisation(path, self.manifest_digest, len(source.bands))
 
     def tiles(self, domain: str) -> list[TileRef]:
         """All tiles of a domain, in the manifest's order. Raises `ValueError` for a domain without tiles."""
@@ -123,4 +136,4 @@ def open_prepared(root: Path, task: str) -> PreparedReader:
     manifest = load_manifest(path)
     if manifest.header.task != task:
         raise ValueError(f"{path} is the manifest of task {manifest.header.task!r}, not {task!r}; move its folder")
-    return PreparedReader(path.parent, manifest, hashlib.sha256(path.read_bytes()).hexdigest()[:16])
+    return PreparedReader(path.parent, manifest, hashlib.sha256(path.read_bytes()).hexdigest())

@@ -150,7 +150,7 @@ def test_a_made_up_name_is_noticed(name: str) -> None:
 
 def test_what_is_called_missing_is_missing() -> None:
     names = [name for row in ROWS if MISSING in row.cells for name in row.names]
-    assert len(names) > 5
+    assert names
     assert {name.partition(":")[0] for name in names} == {"task"}
     arrived = {f"task:{name}" for name, task in TASKS.items() if task.files}.intersection(names)
     assert not arrived, "mend the rows of docs/fidelity.md that call these `not here yet`, and take them off its list"

@@ -17,7 +17,8 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from harness.backbones import Encoder
-from harness.bench_step import HEAD_WIDTH, PATCH, REGISTERS, Piece, Setup, Step
+from harness.bench_setup import HEAD_WIDTH, Setup
+from harness.bench_step import PATCH, REGISTERS, Piece, Step, where
 from harness.lookup import load_class
 from harness.scales import SCALES
 from harness.segmentor import encoder_spec
@@ -31,7 +32,7 @@ class Figures:
     """Figures of one piece of an encoder, and their ratios to the plain block's.
 
     Args:
-        forward_ms: median time of a training forward pass, by `Setup.clock`.
+        forward_ms: median time of a training forward pass, by `bench_step.clock`.
         forward_backward_ms: median time of it and the backward pass, to the input and to what trains.
         ratio: median over the repeats of `forward_backward_ms` over that of the plain block just before.
         ratio_low: their lower quartile.
@@ -124,7 +125,7 @@ def _measure_plain(setup: Setup) -> Figures:
         samples, peak = [step.sample() for _ in range(setup.repeats)], step.peak()
     except RuntimeError as error:
         raise ValueError(
-            f"the plain block does not run on {setup.where} ({told(error)}): lower --tokens, --batch or --width"
+            f"the plain block does not run on {where(setup)} ({told(error)}): lower --tokens, --batch or --width"
             + (", or leave --compile out" if setup.compiled else "")
         ) from error
     return Figures(**_medians(samples), peak_mb=peak / 1e6)

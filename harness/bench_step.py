@@ -9,7 +9,7 @@ import os
 import platform
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict
 from itertools import accumulate
 from pathlib import Path
 
@@ -17,92 +17,50 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from harness.lookup import find
+from harness.bench_setup import HEAD_WIDTH, Setup
 from methods.base import Method
 
 PATCH = 16
-HEAD_WIDTH = 64
 REGISTERS = 4
 WARM_UPS = 2
 SAMPLE_SECONDS = 0.02
 """A sample repeats its step until it has lasted about so long: the clock is too coarse for less."""
-_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-_DEVICES = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "cpu": "cpu", "cuda": "cuda"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """How large the block is and how it is measured.
+def where(setup: Setup) -> str:
+    """The device to measure on, `auto` resolved.
 
-    Args:
-        width: token width D; heads are 64 wide.
-        tokens: patch tokens N of an image, a square number; a class token and four registers come on top.
-        batch: images B.
-        precision: `fp32`, or `bf16` by autocast, as trials train.
-        device: `cpu`, `cuda`, or `auto` for CUDA where there is any.
-        compiled: through `torch.compile`.
-        repeats: samples of each time.
-        threads: threads of torch on the CPU.
+    Raises:
+        ValueError: it is not there.
     """
+    there = torch.cuda.is_available()
+    if setup.device == "cuda" and not there:
+        raise ValueError("--device cuda: torch finds no CUDA device here; give --device cpu")
+    return ("cuda" if there else "cpu") if setup.device == "auto" else setup.device
 
-    width: int = 1024
-    tokens: int = 1024
-    batch: int = 1
-    precision: str = "fp32"
-    device: str = "auto"
-    compiled: bool = False
-    repeats: int = 10
-    threads: int = 1
 
-    def __post_init__(self) -> None:
-        """Refuse what cannot be built or measured."""
-        for name, least in (("width", 1), ("tokens", 1), ("batch", 1), ("repeats", 2), ("threads", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
-        if self.width % HEAD_WIDTH:
-            raise ValueError(f"--width {self.width}: must be a multiple of {HEAD_WIDTH}, the width of a head")
-        if self.side**2 != self.tokens:
-            raise ValueError(
-                f"--tokens {self.tokens}: must fill a square grid, as {self.side**2} or {(self.side + 1) ** 2} do"
-            )
-        find("precision", self.precision, _PRECISIONS)
-        if find("device", self.device, _DEVICES) == "cuda" and not torch.cuda.is_available():
-            raise ValueError("--device cuda: torch finds no CUDA device here; give --device cpu")
+def clock(setup: Setup) -> str:
+    """What passes: on one thread the CPU's time, which leaves out what other programs take."""
+    return "CPU time" if where(setup) == "cpu" and setup.threads == 1 else "wall time"
 
-    @property
-    def side(self) -> int:
-        """Rows and columns of the token grid."""
-        return math.isqrt(self.tokens)
 
-    @property
-    def where(self) -> str:
-        """The device, `auto` resolved."""
-        return _DEVICES[self.device]
+def facts(setup: Setup) -> dict[str, object]:
+    """What is measured, and on what.
 
-    @property
-    def clock(self) -> str:
-        """What passes: on one thread the CPU's time, which leaves out what other programs take."""
-        return "CPU time" if self.where == "cpu" and self.threads == 1 else "wall time"
-
-    def facts(self) -> dict[str, object]:
-        """What was measured, and on what."""
-        chip = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores"
-        return {
-            "width": self.width,
-            "heads": self.width // HEAD_WIDTH,
-            "tokens": self.tokens,
-            "prefix_tokens": 1 + REGISTERS,
-            "batch": self.batch,
-            "precision": self.precision,
-            "device": self.where,
-            "compiled": self.compiled,
-            "repeats": self.repeats,
-            "threads": self.threads,
-            "clock": self.clock,
-            "machine": torch.cuda.get_device_name() if self.where == "cuda" else chip,
-            "load": round(os.getloadavg()[0], 2),
-            "torch": torch.__version__,
-        }
+    Raises:
+        ValueError: the device is not there.
+    """
+    chip = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores"
+    return {
+        **asdict(setup),
+        "heads": setup.width // HEAD_WIDTH,
+        "prefix_tokens": 1 + REGISTERS,
+        "device": where(setup),
+        "clock": clock(setup),
+        "machine": torch.cuda.get_device_name() if where(setup) == "cuda" else chip,
+        "load": round(os.getloadavg()[0], 2),
+        "torch": torch.__version__,
+    }
 
 
 class Piece(nn.Module):
@@ -125,15 +83,16 @@ class Step:
 
     def __init__(self, piece: Piece, setup: Setup, depth: bool) -> None:
         """Draw the input and run until everything is warm."""
-        self.setup, self.piece = setup, piece.to(setup.where)
+        self.where, self.clock = where(setup), clock(setup)
+        self.piece, self.half = piece.to(self.where), setup.precision == "bf16"
         if setup.compiled:
             self.piece.compile()
         draw = torch.Generator().manual_seed(0)
         shape = (setup.batch, 1 + REGISTERS + setup.tokens, setup.width)
-        self.x, self.gradient = (torch.randn(shape, generator=draw).to(setup.where) for _ in range(2))
+        self.x, self.gradient = (torch.randn(shape, generator=draw).to(self.where) for _ in range(2))
         self.x.requires_grad_()
         shape = (setup.batch, setup.tokens, setup.width)
-        self.depth_BMD = torch.randn(shape, generator=draw).to(setup.where) if depth else None
+        self.depth_BMD = torch.randn(shape, generator=draw).to(self.where) if depth else None
         seconds = [self()[1] for _ in range(WARM_UPS)]
         self.number = max(1, math.ceil(SAMPLE_SECONDS / seconds[-1]))
 
@@ -141,9 +100,7 @@ class Step:
         """Seconds until the end of the forward pass, and of the backward pass."""
         self.clear()
         began = self._clock()
-        with torch.autocast(
-            self.setup.where, _PRECISIONS[self.setup.precision], enabled=self.setup.precision != "fp32"
-        ):
+        with torch.autocast(self.where, torch.bfloat16, enabled=self.half):
             out, auxiliary = self.piece(self.x, self.depth_BMD)
         middle = self._clock()
         losses = [out] if auxiliary is None or not auxiliary.requires_grad else [out, auxiliary]
@@ -151,9 +108,9 @@ class Step:
         return middle - began, self._clock() - began
 
     def _clock(self) -> float:
-        if self.setup.where == "cuda":
+        if self.where == "cuda":
             torch.cuda.synchronize()
-        return time.process_time() if self.setup.clock == "CPU time" else time.perf_counter()
+        return time.process_time() if self.clock == "CPU time" else time.perf_counter()
 
     def sample(self) -> tuple[float, float]:
         """Mean seconds of the forward pass, and of both, over as many steps as a sample needs."""
@@ -169,7 +126,7 @@ class Step:
         """Most bytes that the step holds at a time beyond what was there before it."""
         self.clear()
         gc.collect()  # what it would free on the way is no part of the step
-        if self.setup.where == "cuda":
+        if self.where == "cuda":
             before = torch.cuda.memory_allocated()
             torch.cuda.reset_peak_memory_stats()
             self()

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from harness import driver
+from harness.bench_setup import Setup
 
 bench = typer.Typer(no_args_is_help=True, help="Measure what the harness itself costs, and the methods.")
 
@@ -47,8 +48,7 @@ def bench_modules(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
 ) -> None:
     """Time and memory of a block with each method, beside a plain one; exit code 1 if a method does not run."""
-    code = driver.bench_modules(
-        method,
+    setup = Setup(
         width=width,
         tokens=tokens,
         batch=batch,
@@ -57,6 +57,5 @@ def bench_modules(
         compiled=compiled,
         repeats=repeats,
         threads=threads,
-        as_json=as_json,
     )
-    raise typer.Exit(code)
+    raise typer.Exit(driver.bench_modules(method, setup, as_json=as_json))

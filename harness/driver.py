@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness import screen
+from harness.bench_setup import Setup
 from harness.cluster import run_ray
 from harness.lookup import find, find_methods, find_scale
 from harness.plan import Plan, Request, make_plan
@@ -149,34 +150,33 @@ def bench_trial(executors: Sequence[str], *, workers: int, scale: str, trials: i
     screen.show_bench(overheads, shares, scale=scale, as_json=as_json)
 
 
-def bench_modules(methods: Sequence[str], *, as_json: bool, **sizes: Any) -> int:
+def bench_modules(methods: Sequence[str], setup: Setup, *, as_json: bool) -> int:
     """Measure and show what methods cost in a block.
 
     Args:
         methods: names or files; empty for those with a file of their own.
+        setup: how large the block is and how it is measured.
         as_json: print JSON instead of the table.
-        sizes: fields of `bench_step.Setup`.
 
     Returns:
         The exit code: 1 if a method did not run, else 0.
 
     Raises:
-        ValueError: an unknown name, a size that cannot be measured.
+        ValueError: an unknown name, a device that is not there, sizes that do not run on it.
     """
     refs = [ref for name in methods or OWN for ref in find_methods(name)]
     from harness.bench_modules import measure, measuring, presets
-    from harness.bench_step import Setup
+    from harness.bench_step import facts
 
-    setup = Setup(**sizes)
     chosen = [(ref, options) for ref in refs for options in presets(ref.options_class)]
-    facts = setup.facts()
+    told = facts(setup)
     with counting("measuring", 1 + len(chosen)) as advance, measuring(setup) as plain:
         advance()
         costs = []
         for ref, options in chosen:
             costs.append(measure(ref, options, setup))
             advance()
-    screen.show_modules(plain, costs, facts, as_json=as_json)
+    screen.show_modules(plain, costs, told, as_json=as_json)
     return int(any(cost.error for cost in costs))
 
 

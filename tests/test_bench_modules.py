@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.bench_modules import build, measure, measuring
-from harness.bench_step import Piece, Setup, Step
+from harness.bench_setup import Setup
+from harness.bench_step import Piece, Step, clock, facts
 from harness.lookup import find_method, load_class
 from methods import METHODS
 from methods.base import EncoderSpec, Method
@@ -245,9 +246,9 @@ def test_a_device_that_is_not_there_is_refused(program: Program) -> None:
 
 
 def test_one_thread_is_timed_by_the_cpus_clock_and_several_by_the_walls() -> None:
-    for threads, clock in ((1, "CPU time"), (2, "wall time")):
+    for threads, passes in ((1, "CPU time"), (2, "wall time")):
         setup = Setup(device="cpu", threads=threads)
-        assert setup.facts()["clock"] == setup.clock == clock
+        assert facts(setup)["clock"] == clock(setup) == passes
 
 
 def test_a_block_that_cannot_be_measured_is_the_users_mistake_and_the_threads_are_restored(

@@ -70,19 +70,17 @@ def _dispatch(
     # pairs in the order of experts; a gate that underflows to exactly 0 counts as not chosen, as released
     expert_P, token_P = (gates_SE.T > 0).nonzero(as_tuple=True)
     sizes = expert_P.bincount(minlength=len(key_ETC)).tolist()
-    gated = options.combine == "weighted" and options.top_k > 1  # the gate of a single expert is 1
-    gates_P = gates_SE[token_P, expert_P] if gated else expert_P
     deltas = []
     groups = (query_SC.index_select(0, token_P).split(sizes), key_ETC.unbind(), values_ETD.unbind())
-    for query_RC, key_TC, value_TD, gate_R in zip(*groups, gates_P.split(sizes), strict=True):
+    for query_RC, key_TC, value_TD in zip(*groups, strict=True):
         weights_RT = _logits(query_RC, key_TC, options).softmax(-1)
         if options.drop_first_token:
             weights_RT = weights_RT[:, 1:]
-        if gated:
-            weights_RT = weights_RT * gate_R[:, None]
         deltas.append(weights_RT.to(value_TD.dtype) @ value_TD)
     delta_PD, size = torch.cat(deltas), (len(gates_SE), values_ETD.shape[-1])
     if options.combine == "weighted":
+        if options.top_k > 1:  # the gate of a single expert is 1
+            delta_PD = delta_PD * gates_SE[token_P, expert_P, None].to(delta_PD.dtype)
         return delta_PD.new_zeros(size).index_add(0, token_P, delta_PD)
     # the released code sums exponentials in fp32, whatever the input
     exponential_PD = wide(delta_PD).exp().float()

@@ -271,11 +271,22 @@ def _adjustment(f: Array, T: Array, weight: Array, bias: Array, attention: str, 
     return out
 
 
+def _fused(v: Array, d: Array, i: int, fusion: str) -> Array:
+    """Eq. 6 for token i of an image, from visual and depth adjustments [n, d]."""
+    root = math.sqrt(v.shape[1])
+    if fusion == "full":
+        return softmax(np.array([v[i] @ row for row in d]) / root) @ d
+    if fusion == "self":
+        return softmax(np.array([v[i] @ row for row in v]) / root) @ v
+    if fusion == "diagonal":
+        return softmax(np.array([d[i] @ row for row in v]) / root)[i] * v[i]
+    return v[i] + d[i] if fusion == "add" else v[i]
+
+
 def spectralmoe_by_hand(method: SpectralMoE, layer: int, visual: Tensor, depth: Tensor) -> tuple[Array, float]:
     """Eq. 1-11 in evaluation mode: new visual tokens and the layer's auxiliary loss."""
     o = method.options
     p = {name: parameter.detach().numpy() for name, parameter in method.named_parameters()}
-    width = method.spec.width
     W, b = p["token_to_feature.weight"], p["token_to_feature.bias"]
     adjusted, losses = [], []
     streams = [(VISUAL, visual.numpy()), (DEPTH, depth.numpy())][: 2 if o.depth else 1]
@@ -302,15 +313,7 @@ def spectralmoe_by_hand(method: SpectralMoE, layer: int, visual: Tensor, depth: 
         losses.append(0.0 if o.experts == 1 else sum(x.var(ddof=1) / (x.mean() ** 2 + 1e-10) for x in counted))
     out = visual.numpy().copy()
     for image, i in np.ndindex(out.shape[:2]):
-        v, d = adjusted[0][image], adjusted[-1][image]
-        if o.fusion == "full":
-            fused = softmax(np.array([v[i] @ row for row in d]) / math.sqrt(width)) @ d
-        elif o.fusion == "self":
-            fused = softmax(np.array([v[i] @ row for row in v]) / math.sqrt(width)) @ v
-        elif o.fusion == "diagonal":
-            fused = softmax(np.array([d[i] @ row for row in v]) / math.sqrt(width))[i] * v[i]
-        else:
-            fused = v[i] + d[i] if o.fusion == "add" else v[i]
+        fused = _fused(adjusted[0][image], adjusted[-1][image], i, o.fusion)
         f = visual.numpy()[image, i]
         out[image, i] += p["scale"] * (p["output.weight"] @ (fused + f) + p["output.bias"])
     reduced = sum(losses) / len(losses) if o.aux_reduction == "mean" else sum(losses)

@@ -41,3 +41,13 @@ LOVEDA_7: dict[str, tuple[int, int, int]] = {
     "agriculture": (255, 195, 128),
 }
 """LoveDA (Wang et al., NeurIPS Datasets and Benchmarks 2021); class i is the value i + 1 of a mask, 0 is no data."""
+
+ISPRS_6: dict[str, tuple[int, int, int]] = {
+    "impervious surface": (255, 255, 255),
+    "building": (0, 0, 255),
+    "low vegetation": (0, 255, 255),
+    "tree": (0, 255, 0),
+    "car": (255, 255, 0),
+    "clutter": (255, 0, 0),
+}
+"""ISPRS WG II/4 benchmark (Potsdam, Vaihingen); black is the eroded boundary and ignored."""

@@ -7,7 +7,9 @@ import importlib
 from benchmarks.prepared.recipe import Recipe
 
 RECIPES: dict[str, str] = {
+    "fbp_cs": "benchmarks.datasets.fbp_official:RECIPE",
     "loveda_r2u": "benchmarks.datasets.loveda:RECIPE",
+    "potsdam2vaihingen": "benchmarks.datasets.isprs:RECIPE",
 }
 
 

@@ -14,7 +14,7 @@ from typing import Protocol, cast, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.legends import FBP_24, LOVEDA_7
+from benchmarks.legends import FBP_24, ISPRS_6, LOVEDA_7
 from benchmarks.synthetic.mirrors import MIRRORS
 
 IGNORE = 255
@@ -268,6 +268,15 @@ POTSDAM2VAIHINGEN = Task(
     version=1,
     bands=_rgb(0.635, 0.55, 0.47),
     embedded=_embedded("potsdam2vaihingen"),
+    files=DataSource(
+        kind="files",
+        title="ISPRS Potsdam to Vaihingen",
+        opener="benchmarks.datasets.isprs:open_isprs",
+        classes=tuple(ISPRS_6),
+        source="potsdam",
+        targets=("vaihingen",),
+        sensors={"potsdam": "aerial, RGB", "vaihingen": "aerial, NIR-R-G"},
+    ),
 )
 
 OEM_CC = Task(

@@ -7,7 +7,7 @@ Reads the layout of the released SpectralMoE preparation below the data root:
 
 Images are 8-bit TIFFs of four bands in the order NIR, R, G, B. Their authors tagged them as CMYK, so colour-converting
 readers spoil them silently; here the bands are read raw and the tag is required. Labels are PNGs named like their
-image, index-coded 0..24 (0 unlabelled, k the class k - 1 here).
+image, index-coded 0..24 (0 unlabelled, k the class k - 1 here). Tiles that `data prepare fbp_cs` made are read too.
 
 Source: Tong, Xia, Zhu, ISPRS Journal 196:178-196, 2023 (classes, colours); SpectralMoE's public preparation (layout).
 """
@@ -26,10 +26,12 @@ from zlib import error as ZlibError
 import numpy as np
 from PIL import Image
 
-from benchmarks.datasets.tiff import read_tiff
+from benchmarks.datasets.tiff import RawTiff, read_tiff
 from benchmarks.legends import FBP_24
+from benchmarks.prepared.reader import is_prepared, open_prepared
 from benchmarks.tasks import IGNORE, ImageHWC, LabelHW, Reader, Sample, TileRef
 
+TASK = "fbp_cs"
 SOURCE = "gf2"
 """The source domain: every tile of `source_dir`."""
 
@@ -99,7 +101,7 @@ class FbpReader:
         if tile not in self._pairs:
             raise ValueError(f"no tile {tile.name!r} of domain {tile.domain!r} in {_FOLDER}; take tiles from `tiles`")
         pair = self._pairs[tile]
-        image, label = _read_image(pair.image), _read_label(pair.label)
+        image, label = check_image(pair.image, read_tiff(pair.image)), _read_label(pair.label)
         if image.shape[:2] != label.shape:
             raise ValueError(
                 f"{pair.label} has {_size(label)} pixels, but its image {_size(image)} (width x height); "
@@ -115,15 +117,19 @@ class FbpReader:
 
 
 def open_fbp(root: Path) -> Reader:
-    """Find and pair the tiles below a data root, without opening any of them.
+    """Open the tiles below a data root, without reading any of them: `fbp_cs` as `data prepare` makes it, or `GID`.
 
     Args:
-        root: the folder that holds `GID`.
+        root: the folder that holds one of the two.
 
     Raises:
         ValueError: a folder is missing or empty, an image or label lacks its partner, a target's sensor cannot be told,
-            or a scene lies in source and target. Names what was found and the remedy.
+            or a scene lies in source and target; both kinds are there. Names what was found and the remedy.
     """
+    if is_prepared(root, TASK):
+        if (root / _FOLDER).is_dir():
+            raise ValueError(f"{root} holds both {TASK} and {_FOLDER}, and they may differ; move one of them away")
+        return open_prepared(root, TASK)
     base = _data_folder(root)
     pairs: dict[TileRef, _Pair] = {}
     for side in ("source_dir", "target_dir"):
@@ -192,12 +198,16 @@ def _scene(stem: str) -> str:
     return match["scene"] if match else stem
 
 
+def target_domain(scene: str) -> str | None:
+    """The target domain of a scene, by how its name begins; None if no sensor is known to name its scenes so."""
+    return next((domain for domain, pattern in _SENSORS.items() if pattern.match(scene)), None)
+
+
 def _sensor(image: Path) -> str:
     """The target domain of a file, by its name."""
     scene = _scene(image.stem)
-    for domain, pattern in _SENSORS.items():
-        if pattern.match(scene):
-            return domain
+    if domain := target_domain(scene):
+        return domain
     if scene.startswith("GF2_"):
         raise ValueError(f"{image} is a GF-2 tile among the targets; GF-2 is the source sensor: move it to source_dir")
     raise ValueError(f"{image}: sensor unknown; the name of a target tile must begin like {_PATTERNS}; rename it")
@@ -217,9 +227,16 @@ def _fingerprint(root: Path, pairs: Mapping[TileRef, _Pair]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 
-def _read_image(path: Path) -> ImageHWC:
-    """The four raw bands [H, W, 4] of a tile, after every check of the file."""
-    raw = read_tiff(path)
+def check_image(path: object, raw: RawTiff) -> ImageHWC:
+    """The four bands [H, W, 4] of an 8-bit file as read raw, after every check of its tags.
+
+    Args:
+        path: the file, for messages.
+        raw: what it holds.
+
+    Raises:
+        ValueError: other bands or types, or signs of a colour conversion. Names the remedy.
+    """
     image, bands = raw.pixels, raw.pixels.shape[2]
     if bands != 4:
         raise ValueError(f"{path} has {bands} band(s), expected 4 (NIR, R, G, B); {_ORIGINAL}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from struct import error as StructError
-from typing import Any, BinaryIO
+from typing import BinaryIO
 from zlib import error as ZlibError
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from benchmarks.datasets.tiff import read_tiff
+from benchmarks.datasets.tiff import RawTiff, read_tiff
 from benchmarks.prepared.raw import RawFile
 
 _PNG_DAMAGE = (OSError, SyntaxError, ValueError, StructError, ZlibError, Image.DecompressionBombError)
@@ -27,7 +27,7 @@ def read_label(file: Path | RawFile) -> npt.NDArray[np.uint8]:
     suffix = (file.name if isinstance(file, Path) else file.where).lower()
     if suffix.endswith(".png"):
         return read_png(file)
-    pixels = raw_tiff(file)
+    pixels = raw_tiff(file).pixels
     if pixels.dtype != np.uint8 or pixels.shape[2] not in (1, 3):
         raise ValueError(
             f"{file} has {pixels.shape[2]} band(s) of type {pixels.dtype}, expected one of indices or three of colours "
@@ -53,12 +53,12 @@ def read_png(file: Path | RawFile) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def raw_tiff(file: Path | RawFile) -> npt.NDArray[Any]:
-    """The bands [H, W, bands] of a TIFF as stored. Raises `ValueError` as `benchmarks.datasets.tiff.read_tiff`."""
+def raw_tiff(file: Path | RawFile) -> RawTiff:
+    """A TIFF as stored. Raises `ValueError` as `benchmarks.datasets.tiff.read_tiff`."""
     if isinstance(file, Path):
-        return read_tiff(file).pixels
+        return read_tiff(file)
     with file.open() as stream:
-        return read_tiff(file.path, stream=stream, name=str(file)).pixels
+        return read_tiff(file.path, stream=stream, name=str(file))
 
 
 def _stream(file: Path | RawFile) -> BinaryIO:

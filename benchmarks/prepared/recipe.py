@@ -140,9 +140,14 @@ def made_of(recipe: Recipe, files: Iterable[RawFile], choices: Choices, tile_px:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def bands(**centres_nm: float) -> tuple[BandFacts, ...]:
-    """Bands in order, each by its name and centre in nanometres; for sensors whose widths nobody states."""
-    return tuple(BandFacts(name=name, centre_nm=centre) for name, centre in centres_nm.items())
+def bands(**facts: float | tuple[float, float]) -> tuple[BandFacts, ...]:
+    """Bands in order, each by its name and its centre, or centre and width, in nanometres."""
+    return tuple(
+        BandFacts(name=name, centre_nm=fact[0], fwhm_nm=fact[1])
+        if isinstance(fact, tuple)
+        else BandFacts(name=name, centre_nm=fact)
+        for name, fact in facts.items()
+    )
 
 
 def check_pair(scene: Scene, image: npt.NDArray[np.generic], label: npt.NDArray[np.generic]) -> None:

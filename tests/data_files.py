@@ -77,7 +77,9 @@ def write_loveda(raw: Path, *, per_side: int = 2, px: int = 128, seed: int = 0) 
     return written
 
 
-def write_fbp_official(raw: Path, *, px: int = 128, seed: int = 0) -> dict[str, tuple[Image8, Image8]]:
+def write_fbp_official(
+    raw: Path, *, px: int = 128, target_px: int = 88, seed: int = 0
+) -> dict[str, tuple[Image8, Image8]]:
     """The authors' folders with margins, CMYK tags and both encodings of labels.
 
     Returns:
@@ -96,8 +98,9 @@ def write_fbp_official(raw: Path, *, px: int = 128, seed: int = 0) -> dict[str, 
         write_label(raw / "Annotation__index" / f"{stem}_24label.png", raw_label, mode="PL"[i % 2])
         written[stem] = image, label
     for i, stem in enumerate(stem for domain in ("planetscope", "gf1", "sentinel2") for stem in SCENES[domain][:2]):
-        image, label = blobs(rng, 1100, 1100 + 10 * i, legend)
-        label[: 30 * i], label[:, : 10 * i], label[1000:] = 0, 0, 0  # labelled densely in a part only
+        image, label = blobs(rng, target_px, target_px + 10 * i, legend)
+        step = target_px // 44
+        label[: step * i], label[:, : step * i], label[40 * step :] = 0, 0, 0  # labelled densely in a part only
         write_image(raw / "megacities" / "image" / f"{stem}.tif", image)
         coded = palette[label] if i % 2 else label  # which of the two the authors give is not known
         tifffile.imwrite(raw / "megacities" / "label" / f"{stem}.tif", coded, metadata=None)

@@ -70,7 +70,7 @@ def test_margins_fill_and_labels_of_the_source(program: Program, tmp_path: Path)
 
 
 def test_windows_and_labels_of_the_targets(program: Program, tmp_path: Path) -> None:
-    files = write_fbp_official(tmp_path / "raw")
+    files = write_fbp_official(tmp_path / "raw", target_px=1100)
     result = prepare(program, tmp_path, tile=512)
     assert "planetscope, gf1, sentinel2: prepared 24 tiles of 6 scenes" in result.text
     rows = manifest(tmp_path).tiles
@@ -93,7 +93,7 @@ def test_windows_and_labels_of_the_targets(program: Program, tmp_path: Path) -> 
 
 
 def test_the_whole_labelled_area_and_shifted_edges(program: Program, tmp_path: Path) -> None:
-    write_fbp_official(tmp_path / "raw")
+    write_fbp_official(tmp_path / "raw", target_px=1100)
     result = prepare(program, tmp_path, "--choose", "target_window=all", "--choose", "edge=shift", tile=512)
     assert result.exit_code == 0, result
     for row in manifest(tmp_path).tiles:

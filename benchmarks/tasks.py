@@ -20,6 +20,11 @@ from benchmarks.synthetic.mirrors import MIRRORS
 IGNORE = 255
 """The label value of pixels that count nowhere."""
 
+
+class AbsentData(ValueError):
+    """A data root holds nothing of a task: no defect, unless the user asked for that task by name."""
+
+
 ImageHWC = npt.NDArray[np.uint8 | np.uint16 | np.float32]
 LabelHW = npt.NDArray[np.uint8]
 

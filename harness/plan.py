@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks.suites import SUITES, Cell
-from benchmarks.tasks import AS_IS, TASKS, DataSource, Shift, Task
+from benchmarks.tasks import AS_IS, TASKS, AbsentData, DataSource, Shift, Task
 from harness.estimate import Times
 from harness.lookup import built_in, find, find_methods, find_scale, parse_settings
 from harness.records import RecordStore
@@ -142,7 +142,8 @@ def make_plan(request: Request, records: RecordStore | None) -> Plan:
             source = expansion.supply(task)
         except ValueError as defect:
             source = str(defect)
-            defective.add(task.name)
+            if not isinstance(defect, AbsentData) or task.name in request.tasks:
+                defective.add(task.name)
         if isinstance(source, str):
             skipped[task.name] = source
             continue

@@ -95,6 +95,20 @@ def test_a_task_that_has_no_files_is_skipped_without_blame(
     assert statuses(tmp_path / "results") == {"fbp_cs": "done"}
 
 
+def test_data_that_nobody_has_are_skipped_without_blame_unless_named(program: Program, tmp_path: Path) -> None:
+    """One data set of several in the data root."""
+    write_fbp(tmp_path / "data")
+    everything = ("--suite", "all", "--method", "frozen", "--backbone", "dinov3", "--seeds", 1, *TINY[2:])
+    where = ("--data-root", tmp_path / "data", "--results", tmp_path / "results")
+    result = program(*everything, *where)
+    assert result.exit_code == 0, result
+    assert f"skipped loveda_r2u: {tmp_path / 'data' / 'loveda_r2u'} does not exist" in result.text
+    assert statuses(tmp_path / "results") == {"fbp_cs": "done"}
+    named = program(*everything, "--task", "fbp_cs", "--task", "loveda_r2u", *where)
+    assert named.exit_code == 2, named
+    assert "skipped loveda_r2u" in named.text
+
+
 def test_only_defective_data_is_refused(program: Program, second: dict[str, Written], tmp_path: Path) -> None:
     path = next(iter(second.values())).image_path
     path.write_bytes(path.read_bytes()[:-1000])

@@ -29,7 +29,7 @@ from PIL import Image
 from benchmarks.datasets.tiff import RawTiff, read_tiff
 from benchmarks.legends import FBP_24
 from benchmarks.prepared.reader import is_prepared, open_prepared
-from benchmarks.tasks import IGNORE, ImageHWC, LabelHW, Reader, Sample, TileRef
+from benchmarks.tasks import IGNORE, AbsentData, ImageHWC, LabelHW, Reader, Sample, TileRef
 
 TASK = "fbp_cs"
 SOURCE = "gf2"
@@ -152,7 +152,7 @@ def _data_folder(root: Path) -> Path:
         if not folder.is_dir():
             parent = folder.parent
             found = _some(sorted(path.name for path in parent.iterdir())) if parent.is_dir() else "nothing"
-            raise ValueError(
+            raise (AbsentData if folder == base else ValueError)(
                 f"no folder {folder} (in {parent}: {found}); --data-root must be the folder that holds "
                 f"{_FOLDER}/source_dir and {_FOLDER}/target_dir, each with image and label"
             )

@@ -12,7 +12,7 @@ from benchmarks.datasets.tiff import read_tiff
 from benchmarks.prepared.manifest import FILE, STATISTICS, Manifest, TileRow, load_manifest
 from benchmarks.prepared.rasters import read_label
 from benchmarks.prepared.statistics import load_normalisation
-from benchmarks.tasks import IGNORE, ImageHWC, LabelHW, Sample, TileRef
+from benchmarks.tasks import IGNORE, AbsentData, ImageHWC, LabelHW, Sample, TileRef
 
 _AGAIN = "run `data prepare` again after removing its scene's folder: other scenes are kept"
 
@@ -123,13 +123,15 @@ def open_prepared(root: Path, task: str) -> PreparedReader:
     """Open the task's prepared folder below a data root, without opening any tile.
 
     Raises:
-        ValueError: it is not there, not finished, or its manifest is of another task.
+        AbsentData: it is not there.
+        ValueError: it is not finished, or its manifest is of another task.
     """
     path = root / task / FILE
     if not path.is_file():
         begun = (root / task).is_dir()
         state = "is not finished: it has no manifest" if begun else "does not exist"
-        raise ValueError(
+        kind = ValueError if begun else AbsentData
+        raise kind(
             f"{root / task} {state}; make it with `python run.py data prepare {task} --raw DIR --out {root}`"
             + (", which goes on where it stopped" if begun else " (see docs/datasets.md)")
         )

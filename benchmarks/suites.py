@@ -68,7 +68,7 @@ CONTROLS = Suite(
     name="controls",
     title="does the scale mean anything? pretrained against random encoder, true against shuffled depth",
     cells=tuple(
-        Cell(backbone="dinov3", method=method, protocol=protocol)
+        Cell(task="fbp_cs", backbone="dinov3", method=method, protocol=protocol)
         for method, control in (
             ("frozen", {"encoder_init": "random"}),
             ("spectralmoe", {"depth": "shuffled"}),

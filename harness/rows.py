@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.records import Record
 from harness.scales import Protocol
+from harness.status import Status
 from harness.trial import Trial, digest
 
 
@@ -23,8 +24,9 @@ def row_of(inputs: Mapping[str, Any], labels: Mapping[str, Any]) -> tuple[str, .
 def current(records: Iterable[Record], planned: Iterable[Trial] = ()) -> list[Record]:
     """The records without stale ones: of one row, those of one source, version and weights, whatever the seed.
 
-    These are the planned ones; where nothing is planned, the newest ones, failures included. So a row goes when its
-    method's source has changed, and comes back when the source does.
+    These are the planned ones, failures included; where nothing is planned, the newest of which anything is done. So a
+    suite's row goes while its method's changed source fails, and comes back when the source does; a table built from
+    records alone does not lose a row to a failure.
 
     Args:
         records: every record of a results folder.
@@ -39,7 +41,7 @@ def current(records: Iterable[Record], planned: Iterable[Trial] = ()) -> list[Re
         place, edition = _place(record.inputs, record.result["labels"]), _edition(record.inputs)
         if edition in wanted.get(place, {edition}):
             kept.setdefault(place, {}).setdefault(edition, []).append(record)
-    return [record for editions in kept.values() for record in max(editions.values(), key=_finished)]
+    return [record for editions in kept.values() for record in max(editions.values(), key=_rank)]
 
 
 def _place(inputs: Mapping[str, Any], labels: Mapping[str, Any]) -> tuple[str, ...]:
@@ -55,5 +57,5 @@ def _edition(inputs: Mapping[str, Any]) -> str:
     return digest({name: value for name, value in inputs.items() if name != "seed"})
 
 
-def _finished(records: list[Record]) -> str:
-    return max(str(record.run["finished"]) for record in records)
+def _rank(records: list[Record]) -> tuple[bool, str]:
+    return any(r.status is Status.DONE for r in records), max(str(record.run["finished"]) for record in records)

@@ -133,8 +133,9 @@ def _unsafe(path: Path, reason: str) -> str:
     return (
         f"checkpoint {path} holds {named[1]}, more than tensors and plain values; nothing of it was run. Only if you "
         f"trust who made it, save its tensors alone: python -c \"import torch; c = torch.load('{path}', 'cpu', "
-        f"weights_only=False); c = c.get('state_dict', c); torch.save({{k: v for k, v in c.items() "
-        f"if torch.is_tensor(v)}}, '{saved}')\""
+        f"weights_only=False); c = c.state_dict() if hasattr(c, 'state_dict') else c.get('state_dict', c.get('model', "
+        f"c)); t = {{k: v for k, v in c.items() if torch.is_tensor(v)}}; assert t, 'no tensors'; "
+        f"torch.save(t, '{saved}')\""
     )
 
 

@@ -180,12 +180,13 @@ def gradients(specimen: Specimen) -> str:
     for name, parameter in frozen:
         if parameter.grad is not None:
             return f"frozen {name} got a gradient"
+    ours = {n: p.grad for n, p in model.named_parameters() if p.requires_grad and not n.startswith("head.")}
+    lacking = [name for name, gradient in ours.items() if gradient is None]
+    if lacking and len(lacking) == len(ours):
+        return f"none of {len(ours)} tensors gets a gradient: the change is detached or built without gradients"
     declared = tuple(f".{ending}" for ending in model.method.may_be_unused)
-    for name, parameter in model.named_parameters():
-        ours = parameter.requires_grad and not name.startswith("head.")
-        if ours and parameter.grad is None and not f".{name}".endswith(declared):
-            return f"{name} gets no gradient: use it, or declare it in may_be_unused"
-    return ""
+    wrong = [name for name in lacking if not f".{name}".endswith(declared)]
+    return f"{wrong[0]} gets no gradient: use it, or declare it in may_be_unused" if wrong else ""
 
 
 def samples_apart(specimen: Specimen) -> str:

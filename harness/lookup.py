@@ -69,6 +69,8 @@ def find_method(name: str) -> MethodRef:
         if not Path(path).is_file():
             raise ValueError(f"method file {path} does not exist: give --method path/to/file.py:Class")
         return _external(f"{Path(path).resolve()}:{cls}")
+    if name.endswith(".py") or "/" in name:
+        raise ValueError(f"method file {name}: say which class of it, as in {name.partition(':')[0]}:MyMethod")
     offers = installed()
     if name not in offers:
         return built_in(find("method", name, {known: known for known in [*METHODS, *offers]}))

@@ -6,12 +6,14 @@ import ast
 import keyword
 import re
 import shlex
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 from harness.plugins import installed
 from methods import METHODS, REFUSED
 
+ROOT = Path(__file__).parents[1]
 TEMPLATES = Path(__file__).parent / "templates"
 """Real Python files, so that linter and type checker read them too."""
 _NAME, _CLASS = "newmethod", "NewMethod"
@@ -45,12 +47,19 @@ def write_method(name: str, folder: Path) -> dict[str, str]:
                 file.write(re.sub(f"{_NAME}|{_CLASS}", lambda found: names[found[0]], template.read_text("utf-8")))
     except OSError as error:
         raise ValueError(f"{folder} cannot be written ({error.strerror}): choose another --out DIR") from error
-    method, test = shlex.quote(f"{folder / name}.py:{cls}"), shlex.quote(str(folder / f"test_{name}.py"))
+    return {"written": " and ".join(map(str, files)), **_next_steps(folder, name, cls)}
+
+
+def _next_steps(folder: Path, name: str, cls: str) -> dict[str, str]:
+    """Commands that work where they are printed."""
+    python, here = Path(sys.executable), Path.cwd() == ROOT
+    program = shlex.quote(str(python.relative_to(ROOT) if here and python.is_relative_to(ROOT) else python))
+    go, place = ("", folder) if here else (f"cd {shlex.quote(str(ROOT))} && ", folder.resolve())
+    method, test = shlex.quote(f"{place / name}.py:{cls}"), shlex.quote(str(place / f"test_{name}.py"))
     return {
-        "written": " and ".join(map(str, files)),
-        "does it keep to the contract": f"python run.py check {method}",
-        "its own test": f"python -m pytest {test}",
-        "compare it": f"python run.py --suite smoke --method frozen --method {method}",
+        "does it keep to the contract": f"{go}{program} run.py check {method}",
+        "its own test": f"{go}{program} -m pytest {test}",
+        "compare it": f"{go}{program} run.py --suite smoke --method frozen --method {method}",
     }
 
 

@@ -42,8 +42,8 @@ def test_a_written_method_runs_by_the_command_it_tells(program: Program, tmp_pat
     result = program("new-method", name, "--out", folder)
     assert result.exit_code == 0, result
     assert set(contents(folder)) == {f"{name}.py", f"test_{name}.py"}
-    assert f"python run.py check '{folder}/{name}.py:{cls}'\n" in result.out
-    assert f"python -m pytest '{folder}/test_{name}.py'\n" in result.out
+    assert f" run.py check '{folder}/{name}.py:{cls}'\n" in result.out
+    assert f" -m pytest '{folder}/test_{name}.py'\n" in result.out
     planned = program("plan", "--suite", "smoke", "--method", f"{folder}/{name}.py:{cls}", "--set", f"{name}.rank=4")
     assert f"{name} (rank=4)" in planned.text, planned
     text = "".join(path.read_text() for path in folder.iterdir())

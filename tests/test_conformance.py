@@ -319,6 +319,16 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         return spec.blocks * spec.width + 3
 """,
     ),
+    "detached": (
+        "gradients",
+        r"none of 1 tensors gets a gradient: the change is detached",
+        """
+    may_be_unused = ("gain",)
+
+    def refine(self, x, layer, depth=None):
+        return x * self.gain[layer].detach()
+""",
+    ),
     "unused_by_a_longer_name": (
         "gradients",
         r"method\.investigate gets no gradient",

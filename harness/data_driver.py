@@ -29,7 +29,7 @@ def prepare(task: str, *, raw: Path, out: Path, workers: int, tile_px: int, choo
         todo = plan.todo
         need, free = check_room(plan, todo)
         data_screen.show_preparation(plan, len(todo), need, free)
-        withdraw(plan)
+        withdraw(plan, todo)
         with counting("preparing scenes", len(todo)) as advance:
             prepare_scenes(plan, todo, workers, advance)
         manifest = write_manifest(plan)
@@ -47,8 +47,9 @@ def verify(task: str, *, data: Path, workers: int) -> int:
     """
     find("task", task, TASKS)
     reader = file_source(task).open(data)
-    with counting("verifying tiles", len(jobs(task, data, reader))) as advance:
-        found = verify_tiles(task, data, workers, reader, advance)
+    work = jobs(task, data, reader)
+    with counting("verifying tiles", len(work)) as advance:
+        found = verify_tiles(task, work, workers, reader, advance)
     data_screen.show_verification(task, found)
     return int(bool(found.faults))
 
@@ -61,7 +62,8 @@ def stats(task: str, *, data: Path, workers: int) -> None:
     """
     find("task", task, TASKS)
     reader = file_source(task).open(data)
-    with counting("measuring tiles", len(jobs(task, data, reader))) as advance:
-        found = measure(task, data, workers, reader, advance)
+    work = jobs(task, data, reader)
+    with counting("measuring tiles", len(work)) as advance:
+        found = measure(task, work, workers, reader, advance)
     path = store(found, reader) if isinstance(reader, PreparedReader) else None
     data_screen.show_statistics(TASKS[task], found, path)

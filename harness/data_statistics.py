@@ -21,7 +21,7 @@ from benchmarks.prepared.statistics import SCHEMA
 from benchmarks.tasks import IGNORE, Reader
 from harness.pool import each
 from harness.records import replace_file
-from harness.verify import Job, file_source, jobs, open_once
+from harness.verify import Job, file_source, open_once
 
 Sums = tuple[int, list[int | float], list[int | float]]
 """Number of pixels; per band their sum and the sum of their squares."""
@@ -94,14 +94,15 @@ def _plain(moments: Moments) -> dict[str, Any]:
     return {"pixels": moments.pixels, "mean": list(moments.mean), "std": list(moments.std)}
 
 
-def measure(task: str, root: Path, workers: int, reader: Reader, on_tiles: Callable[[], None]) -> TaskStatistics:
-    """Read every tile once.
+def measure(
+    task: str, work: Sequence[Job], workers: int, reader: Reader, on_tiles: Callable[[], None]
+) -> TaskStatistics:
+    """Read every tile of `work`, which `verify.jobs` made, once.
 
     Raises:
         ValueError: a tile is defective, or the source has no valid pixel.
     """
     source = file_source(task)
-    work = jobs(task, root, reader)
     found: dict[Job, dict[int, Sums] | ValueError] = {}
     for job, sums in each(_sum, work, workers):
         found[job] = sums

@@ -202,10 +202,11 @@ class _Expansion:
         """Cells for the tasks and backbones that the user names and the suite does not have, together or at all."""
         seeds = min(cell.seeds for cell in self.suite.cells)
         for task, backbone in product(self.given_tasks or [""], self.given_backbones or [""]):
-            wanted = [(cell.task if task else "*", cell.backbone if backbone else "*") for cell in self.suite.cells]
-            if any(there in ("*", task) and on in ("*", backbone) for there, on in wanted):
-                continue
-            for cell in self.suite.cells:
+            has = any(
+                (not task or cell.task in ("*", task)) and (not backbone or cell.backbone in ("*", backbone))
+                for cell in self.suite.cells
+            )
+            for cell in () if has else self.suite.cells:
                 yield replace(cell, task=task or cell.task, backbone=backbone or cell.backbone, seeds=seeds)
 
     def seeds(self, cell: Cell) -> int:

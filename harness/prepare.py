@@ -107,8 +107,9 @@ def _refuse_other_choices(plan: Plan) -> None:
     header = load_manifest(plan.folder / FILE).header
     made = {**header.choices, "--tile": str(header.tile_px)}
     asked = {**plan.choices, "--tile": str(plan.tile_px)}
-    differ = [f"{name}={made.get(name)} there, {name}={value} now" for name, value in asked.items()]
-    differ = [text for text, name in zip(differ, asked, strict=True) if made.get(name) != asked[name]]
+    differ = [
+        f"{name}={made.get(name)} there, {name}={value} now" for name, value in asked.items() if made.get(name) != value
+    ]
     if differ:
         raise ValueError(
             f"{plan.folder} was prepared by other choices ({'; '.join(differ)}); give another --out, or remove it"
@@ -226,11 +227,11 @@ def _carry_out(job: _Job) -> None:
         ) from error
 
 
-def withdraw(plan: Plan) -> None:
+def withdraw(plan: Plan, todo: Sequence[Scene]) -> None:
     """Take the manifest back before scenes change, and remove scenes that the official files no longer hold."""
     wanted = {plan.folder / home(scene) for scene in plan.scenes}
     orphans = [part.parent for part in plan.folder.glob(f"*/*/{PART}") if part.parent not in wanted]
-    if orphans or plan.todo:
+    if orphans or todo:
         (plan.folder / STATISTICS).unlink(missing_ok=True)
         (plan.folder / FILE).unlink(missing_ok=True)
     for orphan in orphans:

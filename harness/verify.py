@@ -115,12 +115,12 @@ def open_once(task: str, root: Path) -> Reader:
     return file_source(task).open(root)
 
 
-def verify(task: str, root: Path, workers: int, reader: Reader, on_tiles: Callable[[], None]) -> Verification:
+def verify(task: str, work: Sequence[Job], workers: int, reader: Reader, on_tiles: Callable[[], None]) -> Verification:
     """Read every tile of a data set once.
 
     Args:
         task: name of the task.
-        root: the data root.
+        work: its tiles, from `jobs`.
         workers: processes; 0 for one per core.
         reader: of the data set.
         on_tiles: called after every few tiles.
@@ -130,7 +130,7 @@ def verify(task: str, root: Path, workers: int, reader: Reader, on_tiles: Callab
     """
     source = file_source(task)
     by_domain = {domain: Found(domain=domain) for domain in (source.source, *source.targets)}
-    for _, found in each(_examine, jobs(task, root, reader), workers):
+    for _, found in each(_examine, work, workers):
         assert isinstance(found, Found), found
         by_domain[found.domain] += found
         on_tiles()

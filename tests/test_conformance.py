@@ -12,7 +12,7 @@ from harness.params import adapter_parameters
 from harness.plan import Request, make_plan
 from harness.trial import Trial
 from harness.zoo import BACKBONES
-from methods import OPTIONS
+from methods import OWN
 from tests.conftest import ROOT, Program, assert_refused
 from tests.documents import example
 
@@ -523,13 +523,12 @@ def test_the_bare_backbone_is_the_one_of_the_trial() -> None:
 
 # --- our own methods
 
-OURS = [name for name in OPTIONS if not name.startswith("peft:")]
 TUNERS = ["peft:dora", "peft:adalora", "peft:boft"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("name", [*OURS, *TUNERS])
+@pytest.mark.parametrize("name", [*OWN, *TUNERS])
 def test_our_methods_keep_to_the_contract(name: str, backbone: str) -> None:
     made = [trial for trial in trials(name) if trial.backbone.name == backbone]
     assert made

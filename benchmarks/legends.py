@@ -51,3 +51,42 @@ ISPRS_6: dict[str, tuple[int, int, int]] = {
     "clutter": (255, 0, 0),
 }
 """ISPRS WG II/4 benchmark (Potsdam, Vaihingen); black is the eroded boundary and ignored."""
+
+WHU_OHS_7: dict[str, tuple[int, int, int]] = {
+    "farmland": (0, 255, 197),
+    "forest": (38, 115, 0),
+    "grassland": (85, 255, 0),
+    "waterbody": (0, 92, 230),
+    "built-up land": (115, 0, 0),
+    "unused land": (255, 255, 0),
+    "ocean": (0, 38, 115),
+}
+"""WHU-OHS (Li, Huang, Tu, JAG 2022), its 24 classes merged to the seven of SpectralMoE's task."""
+
+FLAIR_12: dict[str, tuple[int, int, int]] = {
+    "building": (219, 14, 154),
+    "pervious surface": (147, 142, 123),
+    "impervious surface": (248, 12, 0),
+    "bare soil": (169, 113, 1),
+    "water": (21, 83, 174),
+    "coniferous": (25, 74, 38),
+    "deciduous": (70, 228, 131),
+    "brushwood": (243, 166, 13),
+    "vineyard": (102, 0, 130),
+    "herbaceous vegetation": (85, 255, 0),
+    "agricultural land": (255, 243, 13),
+    "plowed land": (228, 223, 124),
+}
+"""FLAIR (Garioud et al., 2022); class i is the value i + 1 of a mask, the values 13 to 19 are ignored."""
+
+OEM_8: dict[str, tuple[int, int, int]] = {
+    "bareland": (128, 0, 0),
+    "rangeland": (0, 255, 36),
+    "developed space": (148, 148, 148),
+    "road": (255, 255, 255),
+    "tree": (34, 97, 38),
+    "water": (0, 69, 255),
+    "agriculture land": (75, 181, 73),
+    "building": (222, 31, 7),
+}
+"""OpenEarthMap (Xia et al., WACV 2023); class i is the value i + 1 of a label, 0 is unknown."""

@@ -1,4 +1,6 @@
-"""Tasks: one source domain, several target domains, and where their tiles come from.
+"""What a task is: one source domain, several target domains, and where their tiles come from.
+
+The tasks themselves are in `benchmarks.catalogue`, what their official files hold in `benchmarks.recipes`.
 
 Nothing here imports torch, so that listing and planning stay instant.
 """
@@ -13,9 +15,6 @@ from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-
-from benchmarks.legends import FBP_24, ISPRS_6, LOVEDA_7
-from benchmarks.synthetic.mirrors import MIRRORS
 
 IGNORE = 255
 """The label value of pixels that count nowhere."""
@@ -141,6 +140,9 @@ class DataSource:
         source: name of the source domain.
         targets: names of the target domains.
         sensors: for people, the sensor behind each domain's name.
+        palette: the classes' colours in index order, red, green and blue.
+        licence: on what terms the data may be used; empty for embedded scenes.
+        obtain: where the data are to be had; likewise.
     """
 
     kind: str
@@ -150,6 +152,9 @@ class DataSource:
     source: str
     targets: tuple[str, ...]
     sensors: Mapping[str, str]
+    palette: tuple[tuple[int, int, int], ...]
+    licence: str = ""
+    obtain: str = ""
 
     def open(self, where: SceneSizes | Path) -> Reader:
         """Open the tiles. Raises `ValueError` where the data are missing or defective."""
@@ -173,125 +178,3 @@ class Task:
     bands: tuple[Band, ...]
     embedded: DataSource | None = None
     files: DataSource | None = None
-
-
-def _embedded(task: str) -> DataSource:
-    """The synthetic mirror of a task."""
-    mirror = MIRRORS[task]
-    return DataSource(
-        kind="embedded",
-        title=mirror.title,
-        opener=f"benchmarks.synthetic.scenes:open_{task}",
-        classes=tuple(mirror.legend),
-        source=mirror.source,
-        targets=mirror.targets,
-        sensors=mirror.domains,
-    )
-
-
-def _rgb(red_um: float, green_um: float, blue_um: float) -> tuple[Band, ...]:
-    return (
-        Band(name="R", centre_um=red_um),
-        Band(name="G", centre_um=green_um),
-        Band(name="B", centre_um=blue_um),
-    )
-
-
-_SENSORS = {"gf2": "GF-2", "planetscope": "PlanetScope", "gf1": "GF-1", "sentinel2": "Sentinel-2"}
-
-FBP_CS = Task(
-    name="fbp_cs",
-    title="land cover across sensors: GF-2 to PlanetScope, GF-1 and Sentinel-2",
-    version=1,
-    bands=(
-        Band(name="NIR", centre_um=0.83),
-        Band(name="R", centre_um=0.66),
-        Band(name="G", centre_um=0.555),
-        Band(name="B", centre_um=0.485),
-    ),
-    embedded=_embedded("fbp_cs"),
-    files=DataSource(
-        kind="files",
-        title="Five-Billion-Pixels cross-sensor",
-        opener="benchmarks.datasets.fbp:open_fbp",
-        classes=tuple(FBP_24),
-        source="gf2",
-        targets=("planetscope", "gf1", "sentinel2"),
-        sensors=_SENSORS,
-    ),
-)
-
-_OHS_UM = (
-    *(0.466, 0.480, 0.500, 0.520, 0.536, 0.550, 0.566, 0.580, 0.596, 0.610, 0.626, 0.640, 0.656, 0.670, 0.686, 0.700),
-    *(0.716, 0.730, 0.746, 0.760, 0.776, 0.790, 0.806, 0.820, 0.836, 0.850, 0.866, 0.880, 0.896, 0.910, 0.926, 0.940),
-)
-
-WHU_OHS_CR = Task(
-    name="whu_ohs_cr",
-    title="hyperspectral land cover across regions",
-    version=1,
-    bands=tuple(Band(name=f"b{number}", centre_um=um) for number, um in enumerate(_OHS_UM, 1)),
-    embedded=_embedded("whu_ohs_cr"),
-)
-
-FBP_CR = Task(
-    name="fbp_cr",
-    title="land cover across regions of GF-2",
-    version=1,
-    bands=FBP_CS.bands,
-    embedded=_embedded("fbp_cr"),
-)
-
-FLAIR_CR = Task(
-    name="flair_cr",
-    title="aerial land cover across regions",
-    version=1,
-    bands=(*_rgb(0.635, 0.55, 0.47), Band(name="NIR", centre_um=0.8)),
-    embedded=_embedded("flair_cr"),
-)
-
-LOVEDA_R2U = Task(
-    name="loveda_r2u",
-    title="land cover from rural to urban scenes",
-    version=1,
-    bands=_rgb(0.65, 0.55, 0.47),
-    embedded=_embedded("loveda_r2u"),
-    files=DataSource(
-        kind="files",
-        title="LoveDA, rural to urban",
-        opener="benchmarks.datasets.loveda:open_loveda",
-        classes=tuple(LOVEDA_7),
-        source="rural",
-        targets=("urban",),
-        sensors={"rural": "Google Earth", "urban": "Google Earth"},
-    ),
-)
-
-POTSDAM2VAIHINGEN = Task(
-    name="potsdam2vaihingen",
-    title="aerial land cover from R, G, B to NIR, R, G, by their places in the file",
-    version=1,
-    bands=_rgb(0.635, 0.55, 0.47),
-    embedded=_embedded("potsdam2vaihingen"),
-    files=DataSource(
-        kind="files",
-        title="ISPRS Potsdam to Vaihingen",
-        opener="benchmarks.datasets.isprs:open_isprs",
-        classes=tuple(ISPRS_6),
-        source="potsdam",
-        targets=("vaihingen",),
-        sensors={"potsdam": "aerial, RGB", "vaihingen": "aerial, NIR-R-G"},
-    ),
-)
-
-OEM_CC = Task(
-    name="oem_cc",
-    title="land cover across continents, to Europe",
-    version=1,
-    bands=_rgb(0.65, 0.55, 0.47),
-    embedded=_embedded("oem_cc"),
-)
-
-TASKS: dict[str, Task] = {
-    task.name: task for task in (FBP_CS, WHU_OHS_CR, FBP_CR, FLAIR_CR, LOVEDA_R2U, POTSDAM2VAIHINGEN, OEM_CC)
-}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.catalogue import TASKS
 from benchmarks.prepared.reader import PreparedReader
 from benchmarks.recipes import RECIPES
-from benchmarks.tasks import TASKS
 from harness import data_screen
 from harness.data_statistics import measure, store
 from harness.lookup import find

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from benchmarks.tasks import TASKS
+from benchmarks.catalogue import TASKS
 from harness import screen
 from harness.lookup import built_in, find, find_methods, find_scale
 from harness.plan import Request, make_plan

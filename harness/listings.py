@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from benchmarks.catalogue import TASKS
 from benchmarks.suites import SUITES
-from benchmarks.tasks import TASKS
 from harness import plugins
 from harness.lookup import built_in, find_method
 from harness.trial import MethodRef

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmarks.tasks import FBP_CS
+from benchmarks.catalogue import FBP_CS
 from harness.backbones import build_encoder
 from harness.head import Mask2FormerHead
 from harness.lookup import load_class

@@ -8,8 +8,9 @@ from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
+from benchmarks.catalogue import TASKS
 from benchmarks.suites import SUITES, Cell
-from benchmarks.tasks import AS_IS, TASKS, AbsentData, DataSource, Shift, Task
+from benchmarks.tasks import AS_IS, AbsentData, DataSource, Shift, Task
 from harness.estimate import Times
 from harness.lookup import built_in, find, find_methods, find_scale, parse_settings
 from harness.records import RecordStore

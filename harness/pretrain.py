@@ -28,8 +28,9 @@ from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from benchmarks.catalogue import FBP_CS
 from benchmarks.synthetic.scenes import CLASSES, pretraining_scenes
-from benchmarks.tasks import FBP_CS, Band
+from benchmarks.tasks import Band
 from harness.backbones import Encoder, build_encoder
 from harness.bands import nearest_bands
 from harness.lookup import find

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.catalogue import TASKS
 from benchmarks.prepared.manifest import FILE
 from benchmarks.prepared.reader import PreparedReader
-from benchmarks.tasks import IGNORE, TASKS, DataSource, Reader, TileRef
+from benchmarks.tasks import IGNORE, DataSource, Reader, TileRef
 from harness.pool import each
 
 _CHUNK = 32

@@ -14,7 +14,8 @@ import torch
 from scipy.special import softmax
 from torch import Tensor, nn
 
-from benchmarks.tasks import FBP_CS, Band
+from benchmarks.catalogue import FBP_CS
+from benchmarks.tasks import Band
 from harness.backbones import Encoder, build_encoder
 from harness.head import Mask2FormerHead
 from harness.lookup import find_method, load_class

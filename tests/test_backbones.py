@@ -8,7 +8,8 @@ import pytest
 import timm
 import torch
 
-from benchmarks.tasks import FBP_CS, Band
+from benchmarks.catalogue import FBP_CS
+from benchmarks.tasks import Band
 from harness.backbones import build_encoder, dofa_encoder
 from harness.plan import Request, make_plan
 from harness.scales import SCALES

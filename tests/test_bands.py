@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from benchmarks.tasks import FBP_CS, Band
+from benchmarks.catalogue import FBP_CS
+from benchmarks.tasks import Band
 from harness.backbones import build_encoder
 from harness.bands import expand_kernel, nearest_bands
 from harness.zoo import BACKBONES, RGB

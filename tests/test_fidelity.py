@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.tasks import TASKS
+from benchmarks.catalogue import TASKS
 from harness.lookup import find_method, load_class
 from harness.scales import SCALES
 from methods import METHODS, OWN

@@ -11,7 +11,7 @@ import timm
 import torch
 from torch import nn
 
-from benchmarks.tasks import FBP_CS
+from benchmarks.catalogue import FBP_CS
 from harness.backbones import Encoder, build_encoder
 from harness.head import Mask2FormerHead
 from harness.lookup import find_method, load_class

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from benchmarks.tasks import FBP_CS, IGNORE, Sample, TileRef
+from benchmarks.catalogue import FBP_CS
+from benchmarks.tasks import IGNORE, Sample, TileRef
 from harness.pipeline import Batch, PhotometricJitter, Statistics, evaluation_batches, source_statistics, train_batches
 from harness.scales import SCALES, Protocol
 from harness.split import split_tiles, spread

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.catalogue import TASKS
 from benchmarks.suites import SUITES, Cell, Suite
-from benchmarks.tasks import TASKS
 from harness import zoo
 from harness.plan import Plan, Request, make_plan
 from harness.records import RecordStore

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from benchmarks.tasks import FBP_CS
+from benchmarks.catalogue import FBP_CS
 from harness.backbones import build_encoder, depth_anything_encoder
 from harness.pretrain import pretrain
 from harness.zoo import BACKBONES, DEPTH_ENCODER, RGB, WEIGHTS

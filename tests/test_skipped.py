@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.catalogue import FBP_CS, TASKS
 from benchmarks.datasets.fbp import open_fbp
-from benchmarks.tasks import FBP_CS, TASKS, Reader
+from benchmarks.tasks import Reader
 from tests.conftest import TINY, Program, assert_refused, bodies, snapshot
 from tests.fbp_files import Written, write_fbp
 

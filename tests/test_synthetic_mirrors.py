@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from benchmarks.catalogue import TASKS
 from benchmarks.synthetic import scenes
 from benchmarks.synthetic.atmosphere import band_gas
 from benchmarks.synthetic.domains import SENTINEL2, SOURCE, Domain
@@ -20,7 +21,7 @@ from benchmarks.synthetic.render import Scene, render_scene
 from benchmarks.synthetic.scenes import GENERATOR_VERSION, SETTINGS, pretraining_scenes, task_scene
 from benchmarks.synthetic.shift import FIELDS, shifted
 from benchmarks.synthetic.spectra import MATERIALS, SENSORS, Sensor, material_bands
-from benchmarks.tasks import AS_IS, INGREDIENTS, TASKS, Band, DataSource, SceneSizes, Shift
+from benchmarks.tasks import AS_IS, INGREDIENTS, Band, DataSource, SceneSizes, Shift
 from harness.bands import nearest_bands
 from harness.plan import Request, make_plan
 from harness.trial import Trial

@@ -1,0 +1,152 @@
+"""The seven tasks of the comparison. Torch-free data; see `benchmarks.tasks` for what the words mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from benchmarks.legends import FBP_24, ISPRS_6, LOVEDA_7
+from benchmarks.synthetic.mirrors import MIRRORS
+from benchmarks.tasks import Band, DataSource, Task
+
+
+def _files(
+    title: str,
+    opener: str,
+    legend: Mapping[str, tuple[int, int, int]],
+    domains: Mapping[str, str],
+    licence: str,
+    obtain: str,
+) -> DataSource:
+    """A published data set: its domains and their sensors, the source first, and its legend in index order."""
+    return DataSource(
+        kind="files",
+        title=title,
+        opener=opener,
+        classes=tuple(legend),
+        palette=tuple(legend.values()),
+        source=next(iter(domains)),
+        targets=tuple(domains)[1:],
+        sensors=domains,
+        licence=licence,
+        obtain=obtain,
+    )
+
+
+def _embedded(task: str) -> DataSource:
+    """The synthetic mirror of a task."""
+    mirror = MIRRORS[task]
+    return DataSource(
+        kind="embedded",
+        title=mirror.title,
+        opener=f"benchmarks.synthetic.scenes:open_{task}",
+        classes=tuple(mirror.legend),
+        palette=tuple(legend.colour for legend in mirror.legend.values()),
+        source=mirror.source,
+        targets=mirror.targets,
+        sensors=mirror.domains,
+    )
+
+
+def _rgb(red_um: float, green_um: float, blue_um: float) -> tuple[Band, ...]:
+    return (
+        Band(name="R", centre_um=red_um),
+        Band(name="G", centre_um=green_um),
+        Band(name="B", centre_um=blue_um),
+    )
+
+
+_SENSORS = {"gf2": "GF-2", "planetscope": "PlanetScope", "gf1": "GF-1", "sentinel2": "Sentinel-2"}
+
+FBP_CS = Task(
+    name="fbp_cs",
+    title="land cover across sensors: GF-2 to PlanetScope, GF-1 and Sentinel-2",
+    version=1,
+    bands=(
+        Band(name="NIR", centre_um=0.83),
+        Band(name="R", centre_um=0.66),
+        Band(name="G", centre_um=0.555),
+        Band(name="B", centre_um=0.485),
+    ),
+    embedded=_embedded("fbp_cs"),
+    files=_files(
+        title="Five-Billion-Pixels cross-sensor",
+        opener="benchmarks.datasets.fbp:open_fbp",
+        legend=FBP_24,
+        domains=_SENSORS,
+        licence="an open licence that the page does not name; GF-2 images: research use, never redistribute",
+        obtain="x-ytong.github.io/project/Five-Billion-Pixels.html (Google Drive or Baidu, by hand)",
+    ),
+)
+
+_OHS_UM = (
+    *(0.466, 0.480, 0.500, 0.520, 0.536, 0.550, 0.566, 0.580, 0.596, 0.610, 0.626, 0.640, 0.656, 0.670, 0.686, 0.700),
+    *(0.716, 0.730, 0.746, 0.760, 0.776, 0.790, 0.806, 0.820, 0.836, 0.850, 0.866, 0.880, 0.896, 0.910, 0.926, 0.940),
+)
+
+WHU_OHS_CR = Task(
+    name="whu_ohs_cr",
+    title="hyperspectral land cover across regions",
+    version=1,
+    bands=tuple(Band(name=f"b{number}", centre_um=um) for number, um in enumerate(_OHS_UM, 1)),
+    embedded=_embedded("whu_ohs_cr"),
+)
+
+FBP_CR = Task(
+    name="fbp_cr",
+    title="land cover across regions of GF-2",
+    version=1,
+    bands=FBP_CS.bands,
+    embedded=_embedded("fbp_cr"),
+)
+
+FLAIR_CR = Task(
+    name="flair_cr",
+    title="aerial land cover across regions",
+    version=1,
+    bands=(*_rgb(0.635, 0.55, 0.47), Band(name="NIR", centre_um=0.8)),
+    embedded=_embedded("flair_cr"),
+)
+
+LOVEDA_R2U = Task(
+    name="loveda_r2u",
+    title="land cover from rural to urban scenes",
+    version=1,
+    bands=_rgb(0.65, 0.55, 0.47),
+    embedded=_embedded("loveda_r2u"),
+    files=_files(
+        title="LoveDA, rural to urban",
+        opener="benchmarks.datasets.loveda:open_loveda",
+        legend=LOVEDA_7,
+        domains={"rural": "Google Earth", "urban": "Google Earth"},
+        licence="CC BY-NC-SA 4.0 and the terms of Google Earth: academic use",
+        obtain="Zenodo record 5706578: Train.zip, Val.zip",
+    ),
+)
+
+POTSDAM2VAIHINGEN = Task(
+    name="potsdam2vaihingen",
+    title="aerial land cover from R, G, B to NIR, R, G, by their places in the file",
+    version=1,
+    bands=_rgb(0.635, 0.55, 0.47),
+    embedded=_embedded("potsdam2vaihingen"),
+    files=_files(
+        title="ISPRS Potsdam to Vaihingen",
+        opener="benchmarks.datasets.isprs:open_isprs",
+        legend=ISPRS_6,
+        domains={"potsdam": "aerial, RGB", "vaihingen": "aerial, NIR-R-G"},
+        licence="research use, cite, no redistribution",
+        obtain="www.isprs.org/education/benchmarks/UrbanSemLab (link and password on the page)",
+    ),
+)
+
+OEM_CC = Task(
+    name="oem_cc",
+    title="land cover across continents, to Europe",
+    version=1,
+    bands=_rgb(0.65, 0.55, 0.47),
+    embedded=_embedded("oem_cc"),
+)
+
+TASKS: dict[str, Task] = {
+    task.name: task for task in (FBP_CS, WHU_OHS_CR, FBP_CR, FLAIR_CR, LOVEDA_R2U, POTSDAM2VAIHINGEN, OEM_CC)
+}

@@ -15,7 +15,8 @@ from torch import Tensor
 from harness.lookup import find_method, load_class
 from harness.records import replace_file
 from harness.segmentor import Segmentor
-from methods.base import EncoderSpec, Method, load_exactly
+from methods.base import EncoderSpec, Method
+from methods.loading import load_exactly
 from methods.options import Options, checked
 
 FORMAT, FORMAT_VERSION = "dgss-bench adapter", "1"

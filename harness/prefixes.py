@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from methods.base import Method, ReleasedMismatch
+from methods.base import Method
+from methods.loading import ReleasedMismatch
 
 Read = Callable[[Mapping[str, Tensor]], Method]
 

@@ -1,7 +1,8 @@
 """Records are the truth: one per trial, named by the trial key.
 
 A record is `KEY.json` with two parts, `result` (bit-identical on a rerun, hashed) and `run` (never compared), and
-beside it `KEY.safetensors` with the areas, written first and bound to the JSON by its SHA-256.
+beside it `KEY.safetensors` with the areas, written first and bound to the JSON by its SHA-256. What only some readers
+need (trained weights, panels) lies in files of its own, `KEY.NAME.safetensors`, bound likewise and read when asked for.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Record:
         run: times, memory, host, commit, timestamps.
         error: type, message and traceback of a failed trial, else None.
         arrays: areas per tile and confusion matrices of a done trial.
+        attachments: arrays in files of their own; only of a fresh record, see `RecordStore.attachment`.
     """
 
     key: str
@@ -57,6 +59,7 @@ class Record:
     run: Mapping[str, Any]
     error: Mapping[str, str] | None = None
     arrays: Arrays = field(default_factory=dict)
+    attachments: Mapping[str, Arrays] = field(default_factory=dict)
 
     @property
     def inputs(self) -> Mapping[str, Any]:
@@ -147,10 +150,13 @@ class RecordStore:
             )
             return
         result = dict(record.result)
-        arrays = b""
-        if record.arrays:
-            arrays = save_arrays({name: np.ascontiguousarray(array) for name, array in record.arrays.items()})
-            result["arrays_sha256"] = hashlib.sha256(arrays).hexdigest()
+        files = {".safetensors": _packed(record.arrays)} if record.arrays else {}
+        if files:
+            result["arrays_sha256"] = hashlib.sha256(files[".safetensors"]).hexdigest()
+        if record.attachments:
+            packed = {name: _packed(arrays) for name, arrays in record.attachments.items()}
+            result["attachments"] = {name: hashlib.sha256(data).hexdigest() for name, data in packed.items()}
+            files |= {_suffix(name): data for name, data in packed.items()}
         body = {
             "schema": SCHEMA,
             "key": record.key,
@@ -162,8 +168,8 @@ class RecordStore:
         }
         text = json.dumps(body, indent=1, allow_nan=False).encode()
         with writable(self.folder):
-            if arrays:
-                replace_file(self.path(record.key).with_suffix(".safetensors"), arrays)
+            for suffix, data in files.items():
+                replace_file(self.path(record.key).with_suffix(suffix), data)
             replace_file(self.path(record.key), text)
 
     def load(self, key: str) -> Record | None:
@@ -176,12 +182,30 @@ class RecordStore:
         except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
             fate = "its trial will run again"
             if self.repair:
-                for file in (path, path.with_suffix(".safetensors")):
-                    if file.is_file():
-                        os.replace(file, file.with_name(file.name + ".corrupt"))
+                for file in (path, *self.folder.glob(f"{key}*.safetensors")):
+                    os.replace(file, file.with_name(file.name + ".corrupt"))
                 fate = f"renamed to {path.name}.corrupt; {fate}"
             log.warning("record %s is corrupt (%s): %s", key, error, fate)
             return None
+
+    def attachment(self, record: Record, name: str) -> Arrays:
+        """What lies beside a record under a name: `weights` or `panels`.
+
+        Raises:
+            ValueError: the record has none, or its file is gone or damaged. Names the remedy.
+        """
+        remedy = f"run its trial again without {self.path(record.key)}"
+        expected = record.result.get("attachments", {}).get(name)
+        if expected is None:
+            raise ValueError(f"record {record.key} has no {name}: an older version made it; {remedy}")
+        path = self.path(record.key).with_suffix(_suffix(name))
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read ({error.strerror}): restore it, or {remedy}") from error
+        if hashlib.sha256(data).hexdigest() != expected:
+            raise ValueError(f"{path} does not match its hash in the record: restore it, or {remedy}")
+        return load_arrays(data)
 
     def __iter__(self) -> Iterator[Record]:
         """All whole records, by key."""
@@ -189,6 +213,14 @@ class RecordStore:
             record = self.load(path.stem)
             if record:
                 yield record
+
+
+def _suffix(attachment: str) -> str:
+    return f".{attachment}.safetensors"
+
+
+def _packed(arrays: Arrays) -> bytes:
+    return save_arrays({name: np.asarray(array, order="C") for name, array in arrays.items()})
 
 
 def _parse(path: Path) -> Record:

@@ -19,7 +19,8 @@ from harness.prefixes import count_by_first_part, find_prefix, group_by_prefix
 from harness.released_screen import show_import
 from harness.trial import MethodRef
 from harness.zoo import BACKBONE_NAMES, BACKBONES
-from methods.base import EncoderSpec, Method, ReleasedMismatch
+from methods.base import EncoderSpec, Method
+from methods.loading import ReleasedMismatch
 from methods.options import nearest
 
 

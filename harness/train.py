@@ -15,17 +15,18 @@ import cv2
 import numpy as np
 import threadpoolctl
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.tasks import Reader
 from harness.evaluate import Point, Selector, confusion_per_tile
 from harness.metrics import Areas
 from harness.optim import build_optimizer, build_schedule, count_parameters
+from harness.panels import make_panels
 from harness.pipeline import Batch, Statistics, source_statistics, train_batches
-from harness.records import Record, failed_record, surroundings
+from harness.records import Arrays, Record, failed_record, surroundings
 from harness.schedule import Report
 from harness.segmentor import Losses, Segmentor, build_segmentor
-from harness.split import Split, split_tiles
+from harness.split import SOURCE_VAL, Split, split_tiles
 from harness.status import Status
 from harness.trial import Trial, canonical, stream_seed
 
@@ -43,7 +44,7 @@ def run_trial(trial: Trial, report: Report = lambda *_: None, gpu: bool = False)
     run: dict[str, Any] = {}
     try:
         with _single_thread():
-            result, arrays = _run(trial, report, run, device)
+            result, arrays, attachments = _run(trial, report, run, device)
         canonical(result)  # a NaN is the trial's failure, not the writer's
     except Exception as error:  # broad: whatever a trial does, the others go on
         record = failed_record(trial, error, started)
@@ -54,12 +55,13 @@ def run_trial(trial: Trial, report: Report = lambda *_: None, gpu: bool = False)
         result={"inputs": trial.inputs(), "labels": trial.labels(), **result},
         run={**run, **surroundings(started), **_usage(device)},
         arrays=arrays,
+        attachments=attachments,
     )
 
 
 def _run(
     trial: Trial, report: Report, run: dict[str, Any], device: torch.device
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[dict[str, Any], Arrays, dict[str, Arrays]]:
     clock = time.perf_counter()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -70,18 +72,26 @@ def _run(
     run["build_seconds"] = time.perf_counter() - clock
 
     selector = Selector(split)
+    weights: dict[str, Tensor] = {}
     for point in fit(trial, model, reader, split, statistics, report, run):
         selector.add(point)
+        if selector.chosen[SOURCE_VAL] is point:
+            weights = {name: tensor.cpu().clone() for name, tensor in model.trained_state().items()}
+    model.load_trained(weights)
+    torch.manual_seed(stream_seed(trial.seed, "panels"))
+    panels = make_panels(model, reader, split, statistics, trial.data.classes)
 
     result = {
         "classes": list(trial.data.classes),
         "statistics": {name: list(values) for name, values in asdict(statistics).items()},
         "parameters": count_parameters(model),
         "tiles": selector.tiles(),
+        "panels": panels.tiles,
         "points": selector.trace,
         "selections": selector.scores(),
     }
-    return result, selector.arrays()
+    attachments = {"weights": {name: tensor.numpy() for name, tensor in weights.items()}, "panels": panels.arrays}
+    return result, selector.arrays(), attachments
 
 
 def fit(

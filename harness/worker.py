@@ -6,6 +6,7 @@ import pkgutil
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,8 @@ def carry_out(
         record = run(trial, report, gpu)
         # a failed record is the driver's to write, which warns if it would replace a done one
         written = shared and record.status is Status.DONE and _written(RecordStore(folder), record)
-    return record, written
+    # weights are large, and the driver needs them only to write them
+    return replace(record, attachments={}) if written else record, written
 
 
 def _written(store: RecordStore, record: Record) -> bool:

@@ -12,7 +12,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from methods.base import EncoderSpec, Method, load_exactly, take
+from methods.base import EncoderSpec, Method
+from methods.loading import load_exactly, take
 from methods.options import EarthAdapterOptions
 from methods.parts import wide
 

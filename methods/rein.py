@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from methods.base import EncoderSpec, Method, Queries, load_exactly, take
+from methods.base import EncoderSpec, Method, Queries
+from methods.loading import load_exactly, take
 from methods.options import ReinOptions
 from methods.parts import QueryLink, token_linears, token_update, uniform_tokens
 

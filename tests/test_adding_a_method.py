@@ -108,7 +108,7 @@ def test_the_example_of_the_guide_passes(program: Program, tmp_path: Path) -> No
 def test_guide_and_template_name_every_choice_and_the_guide_every_check() -> None:
     template = (ROOT / "harness" / "templates" / "newmethod.py").read_text()
     guide = GUIDE.read_text()
-    sealed = {"adapt", "on_grid", "overrides", "Options"}
+    sealed = {"adapt", "on_grid", "observe", "overrides", "Options"}
     hooks = {name for name in vars(Method) if not name.startswith("_")} - sealed
     assert {"refine", "install", "identity_at_init"} <= hooks
     inherited = {"make", "port", *(field.name for field in dataclasses.fields(Options))}

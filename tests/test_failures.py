@@ -217,7 +217,12 @@ def test_an_interrupt_keeps_what_is_finished_and_says_how_to_go_on(
     assert "the same command" in result.err
     assert {name: body["status"] for name, body in by_method(results).items()} == {"lora": "done"}
     before = snapshot(results / "test" / "records")
-    assert {name.partition(".")[2] for name in before} == {"json", "safetensors"}
+    assert {name.partition(".")[2] for name in before} == {
+        "json",
+        "safetensors",
+        "weights.safetensors",
+        "panels.safetensors",
+    }
 
     stop.unlink()
     result = program(*args)

@@ -46,7 +46,8 @@ def assert_interrupted(process: subprocess.Popen[str], results: Path) -> str:
     (body,) = bodies(results).values()
     assert (body["status"], body["result"]["inputs"]["seed"]) == ("done", 0)
     names = {path.name for path in (results / "test" / "records").iterdir()}
-    assert names == {f"{body['key']}.json", f"{body['key']}.safetensors"}
+    ends = ("json", "safetensors", "weights.safetensors", "panels.safetensors")
+    assert names == {f"{body['key']}.{end}" for end in ends}
     return out
 
 

@@ -93,7 +93,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(smoke_results: Path, tm
         wait_for(process, lambda: seen(process))
         process.kill()
     check()
-    # between the two files of a record, and soon after a record
+    # between the files of a record, and soon after a record
     kill_driver(lambda _, known: files(tmp_path, ".safetensors") > known, 0.0)
     if pending():
         kill_driver(lambda *_: len(kept(tmp_path)) > len(before), chance.uniform(0.0, 0.2))

@@ -217,9 +217,8 @@ def test_the_trial_of_a_damaged_record_runs_again(
     assert outcomes(smoke_copy) == outcomes(smoke_results)
     after = snapshot(folder)
     assert {name: after[name] for name in others} == others
-    assert set(after) - set(others) == {f"{key}{end}" for end in (".json", ".safetensors")} | {
-        f"{key}{end}.corrupt" for end in (".json", ".safetensors")
-    }
+    whole = {f"{key}{end}" for end in (".json", ".safetensors", ".weights.safetensors", ".panels.safetensors")}
+    assert set(after) - set(others) == whole | {f"{name}.corrupt" for name in whole}
 
 
 @pytest.mark.parametrize("command", [("tables",), ("show",)])

@@ -92,7 +92,8 @@ class NewMethod(Method):
         change_BND: Tensor = self.up[layer](nn.functional.gelu(self.down[layer](n_BND)))
         if self.gate:
             change_BND = change_BND * torch.sigmoid(self.gate[layer](n_BND))
-        # self.on_grid(x_BND) gives the tokens as a map [B, H, W, D], for convolutions and transforms
+        # self.on_grid(x_BND) gives the tokens as a map [B, H, W, D], for convolutions and transforms;
+        # self.observe("name", share_BNE) lets the report show which of E things each token uses
         return x_BND + change_BND
 
     # Other hooks, all optional; a method may use any of them beside `refine` or instead of it.
@@ -111,7 +112,7 @@ class NewMethod(Method):
     #
     # @classmethod
     # def from_released(cls, state_dict: Mapping[str, Tensor], encoder_spec: EncoderSpec, **options: Any) -> Self:
-    #     """Read a published checkpoint by its own names; `take` and `load_exactly` of methods.base help."""
+    #     """Read a published checkpoint by its own names; `take` and `load_exactly` of methods.loading help."""
     #
     # @classmethod
     # def reachable_count(cls, spec: EncoderSpec, options: Any) -> int:

@@ -9,7 +9,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from methods.base import EncoderSpec, Method, Queries, load_exactly
+from methods.base import EncoderSpec, Method, Queries
+from methods.loading import load_exactly
 from methods.options import SpectralMoEOptions
 from methods.parts import QueryLink, wide
 from methods.spectralmoe.experts import adjust, fuse
@@ -58,6 +59,8 @@ class SpectralMoE(Method):
         with torch.autocast(x_BND.device.type, enabled=False):
             routings = self._routings(streams, layer)
             losses = torch.stack([imbalance(routing, self.options.load) for routing in routings])
+        for modality, routing in zip(("visual", "depth"), routings, strict=False):
+            self.observe(f"{modality}/{layer}", routing.gates_SE.unflatten(0, x_BND.shape[:2]))
         if self.options.fusion in ("self", "none"):
             streams = streams[:1]
         fused_BND = fuse(self.options.fusion, *self._adjusted(streams, routings, layer))

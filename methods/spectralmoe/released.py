@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from methods.base import take
+from methods.loading import take
 
 TITLE = "SpectralMoE"
 _LINEARS = {"mlp_token2feat": "token_to_feature", "mlp_delta_f": "output"}

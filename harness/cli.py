@@ -27,6 +27,7 @@ from harness.cli_options import (
     Suite,
     TaskNames,
 )
+from harness.cli_predict import predict
 from harness.listings import LISTINGS
 from harness.lookup import find
 from harness.plan import Request, make_plan
@@ -277,6 +278,7 @@ def import_checkpoint(
     )
 
 
+app.command()(predict)
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
 

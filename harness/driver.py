@@ -110,7 +110,7 @@ def rebuild_tables(results: Path, scale: str) -> None:
     Raises:
         ValueError: there are no records.
     """
-    tables, paths = _write_tables(_existing(results, scale), scale_folder(results, scale))
+    tables, paths = _write_tables(existing(results, scale), scale_folder(results, scale))
     screen.show_tables(tables, paths)
 
 
@@ -120,7 +120,7 @@ def rebuild_tracking(results: Path, scale: str) -> None:
     Raises:
         ValueError: there are no records, or MLflow cannot be written.
     """
-    store, folder = _existing(results, scale), scale_folder(results, scale)
+    store, folder = existing(results, scale), scale_folder(results, scale)
     with exclusive(folder):
         records = list(store)
         tables, paths = _write_tables(records, folder)
@@ -206,7 +206,8 @@ def existing_records(results: Path, scale: str) -> RecordStore | None:
     return RecordStore(folder) if folder.is_dir() else None
 
 
-def _existing(results: Path, scale: str) -> RecordStore:
+def existing(results: Path, scale: str) -> RecordStore:
+    """The records of a scale. Raises `ValueError` if nothing was ever run."""
     store = existing_records(results, scale)
     if store is None:
         raise ValueError(f"no records in {scale_folder(results, scale)}: run a suite first, or give --results DIR")

@@ -236,22 +236,18 @@ class _Expansion:
         options = method.options_class.make({**cell.options, **self.settings.get(method.name, {})})
         spec = self.backbones[backbone]
         protocol = _relevant(self._protocol(cell), options, spec)
-        depth = DEPTH_ENCODER if options.needs_depth else None
-        encoders = (spec, depth) if depth else (spec,)
         return Trial(
             task=task,
             data=source,
             data_root=self.data_root,
             data_fingerprint=self._fingerprints[task.name],
             backbone=spec,
-            depth_encoder=depth,
+            depth_encoder=DEPTH_ENCODER if options.needs_depth else None,
             method=method,
             options=options,
             protocol=protocol,
             scale=self.scale,
             seed=seed,
-            weights={encoder.name: encoder.builds[self.scale.build].digest for encoder in encoders}
-            | ({spec.name: "random"} if protocol.encoder_init == "random" else {}),
         )
 
     def _protocol(self, cell: Cell) -> Protocol:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # what costs time to import, and only some commands need
     from harness.bench import DriverShare, Overhead
     from harness.bench_modules import Cost, Figures
     from harness.params import Count
+    from harness.predict import Prediction
     from harness.tables import ResultTable
 
 console = Console(emoji=False)
@@ -239,6 +240,17 @@ def show_conformance(method: str, found: Mapping[str, Mapping[str, str]]) -> Non
 def show_hint(what: str, command: str) -> None:
     """A command for the user's next step."""
     console.print(f"{what}: {command}", soft_wrap=True, highlight=False, markup=False)
+
+
+def show_prediction(prediction: Prediction) -> None:
+    """What an image was mapped to, and where that is."""
+    for name, share in sorted(prediction.shares.items(), key=lambda item: -item[1]):
+        if share:
+            console.print(f"{share:7.1%}  {name}", highlight=False)
+    if prediction.empty:
+        console.print(f"{prediction.empty:7.1%}  no image", highlight=False)
+    show_hint("labels", str(prediction.raster))
+    show_hint("preview", str(prediction.preview))
 
 
 def show_record(record: Record) -> None:

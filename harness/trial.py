@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,6 @@ class Trial:
     protocol: Protocol
     scale: Scale
     seed: int
-    weights: Mapping[str, str] = field(default_factory=dict)
 
     def inputs(self) -> dict[str, Any]:
         """Everything that changes the numbers, plainly; its hash is the trial key."""
@@ -51,7 +51,7 @@ class Trial:
             "data_fingerprint": self.data_fingerprint,
             **({"shift": self.shift} if self.shift else {}),
             "backbone": self.backbone_name,
-            "weights": dict(self.weights),
+            "weights": self.weights,
             "builds": [self._build(encoder) for encoder in (self.backbone, self.depth_encoder) if encoder],
             "method": self.method.name,
             "method_version": self.options.version,
@@ -66,6 +66,17 @@ class Trial:
             "head": asdict(self.scale.head),
             "seed": self.seed,
         }
+
+    @cached_property
+    def weights(self) -> dict[str, str]:
+        """What stands for the weights of backbone and depth encoder, by their names.
+
+        Raises:
+            ValueError: a shipped file is missing.
+        """
+        encoders = [encoder for encoder in (self.backbone, self.depth_encoder) if encoder]
+        found = {encoder.name: encoder.builds[self.scale.build].digest for encoder in encoders}
+        return found | ({self.backbone.name: "random"} if self.protocol.encoder_init == "random" else {})
 
     @property
     def shift(self) -> dict[str, Any]:

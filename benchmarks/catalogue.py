@@ -55,6 +55,8 @@ def _rgb(red_um: float, green_um: float, blue_um: float) -> tuple[Band, ...]:
     )
 
 
+_FBP_LICENCE = "an open licence that the page does not name; GF-2 images: research use, never redistribute"
+_FBP_PAGE = "x-ytong.github.io/project/Five-Billion-Pixels.html (Google Drive or Baidu, by hand)"
 _SENSORS = {"gf2": "GF-2", "planetscope": "PlanetScope", "gf1": "GF-1", "sentinel2": "Sentinel-2"}
 
 FBP_CS = Task(
@@ -73,8 +75,8 @@ FBP_CS = Task(
         opener="benchmarks.datasets.fbp:open_fbp",
         legend=FBP_24,
         domains=_SENSORS,
-        licence="an open licence that the page does not name; GF-2 images: research use, never redistribute",
-        obtain="x-ytong.github.io/project/Five-Billion-Pixels.html (Google Drive or Baidu, by hand)",
+        licence=_FBP_LICENCE,
+        obtain=_FBP_PAGE,
     ),
 )
 
@@ -97,6 +99,14 @@ FBP_CR = Task(
     version=1,
     bands=FBP_CS.bands,
     embedded=_embedded("fbp_cr"),
+    files=_files(
+        title="Five-Billion-Pixels cross-region",
+        opener="benchmarks.datasets.fbp_cr:open_fbp_cr",
+        legend=FBP_24,
+        domains={"seen": "GF-2", "unseen": "GF-2, twelve other prefectures"},
+        licence=_FBP_LICENCE,
+        obtain=f"{_FBP_PAGE}, camera files included; and boundaries of China's prefectures, such as geoBoundaries'",
+    ),
 )
 
 FLAIR_CR = Task(

@@ -7,6 +7,7 @@ import importlib
 from benchmarks.prepared.recipe import Recipe
 
 RECIPES: dict[str, str] = {
+    "fbp_cr": "benchmarks.datasets.fbp_cr:RECIPE",
     "fbp_cs": "benchmarks.datasets.fbp_official:RECIPE",
     "loveda_r2u": "benchmarks.datasets.loveda:RECIPE",
     "potsdam2vaihingen": "benchmarks.datasets.isprs:RECIPE",

@@ -32,12 +32,21 @@ def prepare(
         list[str],
         typer.Option("--choose", help="Where the protocol is open: name=value (repeatable).", show_default=False),
     ] = [],  # noqa: B006
+    boundaries: Annotated[
+        Path | None,
+        typer.Option(
+            "--boundaries",
+            help="For a task that needs it: polygons of administrative regions (GeoJSON, GeoPackage, shapefile).",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Cut official files into tiles with a manifest; a killed run goes on where it stopped."""
     from harness import data_driver
 
+    extras = {} if boundaries is None else {"boundaries": boundaries}
     try:
-        data_driver.prepare(task, raw=raw, out=out, workers=workers, tile_px=tile, choose=choose)
+        data_driver.prepare(task, raw=raw, out=out, workers=workers, tile_px=tile, choose=choose, extras=extras)
     except KeyboardInterrupt:
         screen.fail("interrupted: prepared scenes are kept; the same command goes on from here")
         raise typer.Exit(130) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.catalogue import TASKS
@@ -17,14 +17,25 @@ from harness.verify import file_source, jobs
 from harness.verify import verify as verify_tiles
 
 
-def prepare(task: str, *, raw: Path, out: Path, workers: int, tile_px: int, choose: Sequence[str]) -> None:
+def prepare(
+    task: str,
+    *,
+    raw: Path,
+    out: Path,
+    workers: int,
+    tile_px: int,
+    choose: Sequence[str],
+    extras: Mapping[str, Path],
+) -> None:
     """Prepare a task's tiles from its official files, or go on where a killed run stopped.
+
+    `extras` are files that the user brings beside the official ones, by the option that names them.
 
     Raises:
         ValueError: a wrong name or choice; official files missing, damaged or not as they should be; no room.
     """
     find("task with a recipe", task, RECIPES)
-    plan = plan_preparation(task, raw, out, tile_px, choose)
+    plan = plan_preparation(task, raw, out, tile_px, choose, extras)
     with claim(plan.folder):
         todo = plan.todo
         need, free = check_room(plan, todo)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from benchmarks.prepared.manifest import (
     FILE,
     PART,
+    REGIONS,
     STATISTICS,
     Header,
     Manifest,
@@ -24,7 +25,7 @@ from benchmarks.prepared.manifest import (
     load_part,
 )
 from benchmarks.prepared.raw import RawTree
-from benchmarks.prepared.recipe import Choices, Recipe, Scene, made_of
+from benchmarks.prepared.recipe import Choices, Recipe, Scene, learnt, made_of, region_table
 from benchmarks.prepared.tiling import write_scene
 from benchmarks.recipes import load_recipe
 from harness.pool import each
@@ -61,7 +62,7 @@ class Plan:
 
     def made_of(self, scene: Scene) -> str:
         """The hash of all that makes a scene's tiles."""
-        return made_of(self.recipe, (scene.image, scene.label), self.choices, self.tile_px)
+        return made_of(self.recipe, [scene], self.choices, self.tile_px)
 
     def part(self, scene: Scene) -> Part | None:
         """What a prepared scene holds; None if it is not there or was made of something else."""
@@ -74,37 +75,40 @@ def home(scene: Scene) -> str:
     return f"{scene.domain}/{scene.name}"
 
 
-def plan_preparation(task: str, raw: Path, out: Path, tile_px: int, choose: Sequence[str]) -> Plan:
-    """Find the scenes among the official files.
+def plan_preparation(
+    task: str, raw: Path, out: Path, tile_px: int, choose: Sequence[str], extras: Mapping[str, Path]
+) -> Plan:
+    """Find the scenes among the official files; `extras` are those that the user brings beside them, by option.
 
     Raises:
-        ValueError: a wrong choice or size, missing or damaged official files, or `out` was prepared in another way.
+        ValueError: a wrong choice or size, files missing, damaged or of no use, or `out` was prepared in another way.
     """
     if tile_px < 16:
         raise ValueError(f"--tile {tile_px}: give at least 16 pixels; published numbers are of 512")
     recipe = load_recipe(task)
     choices = recipe.choose(choose)
-    scenes = recipe.find(RawTree(raw), choices)
+    recipe.check_extras(extras)
+    scenes = recipe.find(RawTree(raw, extras), choices)
     twice = [name for name, count in Counter(home(scene) for scene in scenes).items() if count > 1]
     assert not twice, f"scenes named twice: {twice}"
-    files = [file for scene in scenes for file in (scene.image, scene.label)]
     plan = Plan(
         recipe=recipe,
         choices=choices,
         tile_px=tile_px,
         folder=out / task,
         scenes=scenes,
-        raw_fingerprint=made_of(recipe, sorted(files, key=lambda file: file.where), choices, tile_px),
+        raw_fingerprint=made_of(recipe, scenes, choices, tile_px),
     )
     _refuse_other_choices(plan)
     return plan
 
 
 def _refuse_other_choices(plan: Plan) -> None:
-    """Other choices would quietly replace what took hours to make."""
+    """Other choices, or files that tell other things, would quietly replace what took hours to make."""
     if not (plan.folder / FILE).is_file():
         return
-    header = load_manifest(plan.folder / FILE).header
+    manifest = load_manifest(plan.folder / FILE)
+    header = manifest.header
     made = {**header.choices, "--tile": str(header.tile_px)}
     asked = {**plan.choices, "--tile": str(plan.tile_px)}
     differ = [
@@ -114,6 +118,20 @@ def _refuse_other_choices(plan: Plan) -> None:
         raise ValueError(
             f"{plan.folder} was prepared by other choices ({'; '.join(differ)}); give another --out, or remove it"
         )
+    _refuse_other_regions(plan, manifest)
+
+
+def _refuse_other_regions(plan: Plan, manifest: Manifest) -> None:
+    """A file of the user's that tells another story of the scenes is another choice."""
+    there = {row.scene: (row.domain, row.region) for row in manifest.tiles}
+    for scene in plan.scenes if plan.recipe.needs else ():
+        now = (scene.domain, scene.region)
+        if there.get(scene.name, now) != now:
+            options = " and ".join(f"--{need.option}" for need in plan.recipe.needs)
+            raise ValueError(
+                f"{plan.folder} was prepared by another {options}: {scene.name} is {' of '.join(there[scene.name])} "
+                f"there, {' of '.join(now)} now; give another --out, or remove it"
+            )
 
 
 def check_room(plan: Plan, todo: Sequence[Scene]) -> tuple[int, int]:
@@ -232,8 +250,8 @@ def withdraw(plan: Plan, todo: Sequence[Scene]) -> None:
     wanted = {plan.folder / home(scene) for scene in plan.scenes}
     orphans = [part.parent for part in plan.folder.glob(f"*/*/{PART}") if part.parent not in wanted]
     if orphans or todo:
-        (plan.folder / STATISTICS).unlink(missing_ok=True)
-        (plan.folder / FILE).unlink(missing_ok=True)
+        for name in (STATISTICS, REGIONS, FILE):
+            (plan.folder / name).unlink(missing_ok=True)
     for orphan in orphans:
         shutil.rmtree(orphan)
 
@@ -243,7 +261,7 @@ def write_manifest(plan: Plan) -> Manifest:
     parts = {scene: plan.part(scene) for scene in plan.scenes}
     domains = plan.recipe.domains
     rows: list[TileRow] = []
-    notes: list[str] = []
+    notes = list(plan.recipe.tell(plan.scenes, plan.choices))
     order = sorted(parts, key=lambda scene: (domains[scene.domain].side, scene.domain, scene.name))
     for scene in order:
         part = parts[scene]
@@ -259,11 +277,14 @@ def write_manifest(plan: Plan) -> Manifest:
         choices=dict(plan.choices),
         domains=dict(domains),
         raw_fingerprint=plan.raw_fingerprint,
+        label_map_id=plan.recipe.labels,
+        extras={need.option: learnt(order) for need in plan.recipe.needs},
         notes=tuple(notes),
     )
     manifest = Manifest(header=header, tiles=tuple(rows))
     data = manifest.dump()
-    path = plan.folder / FILE
-    if not path.is_file() or path.read_bytes() != data:
-        replace_file(path, data)
+    for name, content in ((REGIONS, region_table(plan.scenes).encode()), (FILE, data)):
+        path = plan.folder / name
+        if content and (not path.is_file() or path.read_bytes() != content):
+            replace_file(path, content)
     return manifest

@@ -27,6 +27,9 @@ FILE = "manifest.jsonl"
 PART = "part.jsonl"
 """Name of a scene's part of it, in the scene's folder."""
 
+REGIONS = "regions.csv"
+"""Name of the table beside the manifest that says which region each scene lies in, where places told it."""
+
 STATISTICS = "statistics.json"
 """Name of the file beside the manifest that `data stats` writes."""
 
@@ -88,7 +91,11 @@ class TileRow:
         valid_fraction: share of pixels that are neither fill nor zero in every band.
         histogram: number of pixels per class index, classes that occur; what is missing to the tile's area is ignored.
         footprint: corners as (longitude, latitude) in degrees, WGS 84, clockwise from the upper left; None if unknown.
-        georef: how the footprint was found: `geotiff` or `none`.
+        georef: how the footprint was found. `geotiff`: tags of the file, to a centimetre; `rpc`: the camera's rational
+            polynomials at the scene's mean height, to some 100 m; the others give one box for the whole scene: `mgrs`,
+            the tile of Sentinel-2 that its name tells; `name`, around the place that its name tells; `table`, around
+            its city; `none`: not known.
+        date: of acquisition, as `2019-07-13`; None if not known.
     """
 
     tile: str
@@ -106,6 +113,7 @@ class TileRow:
     histogram: Mapping[int, int]
     footprint: tuple[tuple[float, float], ...] | None = None
     georef: str = "none"
+    date: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +130,8 @@ class Header:
         choices: what was chosen where the published protocol is silent or ambiguous.
         domains: facts of each domain.
         raw_fingerprint: hash of the official files used, by path below `--raw` and size.
+        label_map_id: name of the label map, `benchmarks/datasets/labels/NAME.csv`.
+        extras: of files that the user brought, by option: the hash of what they told of the scenes.
         notes: what was found on the way, for people.
     """
 
@@ -134,6 +144,8 @@ class Header:
     choices: Mapping[str, str]
     domains: Mapping[str, DomainFacts]
     raw_fingerprint: str = ""
+    label_map_id: str = ""
+    extras: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

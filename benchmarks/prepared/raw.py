@@ -6,7 +6,7 @@ import io
 import re
 import tarfile
 import zipfile
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -82,8 +82,12 @@ def _tar(path: Path) -> tarfile.TarFile:
 class RawTree:
     """Every file below a folder and inside its archives, in the order of their paths."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, extras: Mapping[str, Path] | None = None) -> None:
         """List the folder.
+
+        Args:
+            root: the folder.
+            extras: files that the user brings beside it, by the option that names them.
 
         Raises:
             ValueError: no such folder, or an archive in it is damaged.
@@ -91,6 +95,7 @@ class RawTree:
         if not root.is_dir():
             raise ValueError(f"--raw {root} is no folder; give the one with the official archives or unpacked files")
         self.root = root
+        self.extras = dict(extras or {})
         self.unread: list[str] = []
         self.files = sorted(self._list(), key=lambda file: file.where)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -34,14 +37,48 @@ EDGES = ("pad", "shift", "drop")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Need:
+    """A file that is no part of the data set and that the user brings, by an option of `data prepare`.
+
+    Args:
+        option: name of the option, without dashes.
+        what: what the file must be and where to get one, for people.
+    """
+
+    option: str
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One image with its label, as files; `region` where it is known."""
+    """One image with its label, as files, and what was found out about it without opening them.
+
+    Args:
+        name: unique within its domain.
+        domain: where it belongs.
+        image: the image file.
+        label: its label file.
+        others: files that are read with these two.
+        region: administrative region or city, empty if not known.
+        date: of acquisition, as `2019-07-13`, empty if not known.
+        centre: longitude and latitude in degrees, WGS 84, if the region was found by them.
+        notes: what was found on the way, for people.
+    """
 
     name: str
     domain: str
     image: RawFile
     label: RawFile
+    others: tuple[RawFile, ...] = ()
     region: str = ""
+    date: str = ""
+    centre: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[RawFile, ...]:
+        """Every file it is made of."""
+        return (self.image, self.label, *self.others)
 
 
 class Place(Protocol):
@@ -84,6 +121,10 @@ class Expected:
     tiles: tuple[int, int] | None = None
 
 
+def _nothing(scenes: Sequence[Scene], choices: Choices) -> Sequence[str]:
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """From official files to tiles, for one task.
@@ -98,6 +139,9 @@ class Recipe:
         read: one scene's pixels, given the choices. Raises `ValueError` for defects.
         expect: what the paper and the released schedule say, given the choices.
         dtype: of the pixels that `read` gives.
+        needs: files that the user brings; `find` has them in the tree's `extras`, and what it learns from them must be
+            in the scenes.
+        tell: what is to be said of all scenes together, given the choices; kept among the manifest's notes.
     """
 
     task: str
@@ -109,6 +153,8 @@ class Recipe:
     read: Callable[[Scene, Choices], Pixels]
     expect: Callable[[Choices], Sequence[Expected]]
     dtype: DType = "uint8"
+    needs: tuple[Need, ...] = ()
+    tell: Callable[[Sequence[Scene], Choices], Sequence[str]] = _nothing
 
     @property
     def label_map(self) -> LabelMap:
@@ -132,12 +178,47 @@ class Recipe:
             chosen[name] = value
         return chosen
 
+    def check_extras(self, given: Mapping[str, Path]) -> None:
+        """Compare the files that the user brings, by option, with those that are needed.
 
-def made_of(recipe: Recipe, files: Iterable[RawFile], choices: Choices, tile_px: int) -> str:
-    """Hash of all that makes tiles: recipe and its version, choices, tile size, files by path and size."""
-    listing = [[file.where, file.size] for file in files]
-    text = json.dumps([recipe.task, recipe.version, sorted(choices.items()), tile_px, listing])
+        Raises:
+            ValueError: one lacks or is no file, or is of no use.
+        """
+        needed = {need.option: need.what for need in self.needs}
+        for option, what in needed.items():
+            if option not in given:
+                raise ValueError(f"{self.task} needs --{option} FILE: {what}")
+        for option, path in given.items():
+            if option not in needed:
+                raise ValueError(f"--{option} {path}: {self.task} needs no such file; leave it out")
+            if not path.is_file():
+                raise ValueError(f"--{option} {path} is no file; give {needed[option]}")
+
+
+def made_of(recipe: Recipe, scenes: Iterable[Scene], choices: Choices, tile_px: int) -> str:
+    """Hash of all that makes tiles: recipe and its version, choices, tile size, files by path and size, and facts."""
+    ordered = sorted(scenes, key=lambda scene: (scene.domain, scene.name))
+    listing = [[file.where, file.size] for scene in ordered for file in scene.files]
+    text = json.dumps([recipe.task, recipe.version, sorted(choices.items()), tile_px, listing, learnt(ordered)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def learnt(scenes: Iterable[Scene]) -> str:
+    """Hash of what is known of scenes beside their pixels."""
+    facts = [[scene.name, scene.domain, scene.region, scene.date, scene.centre, scene.notes] for scene in scenes]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def region_table(scenes: Iterable[Scene]) -> str:
+    """Scenes whose region was found by their place, as CSV: stem, lon, lat, region, domain, notes; empty if none."""
+    placed = sorted((scene for scene in scenes if scene.centre), key=lambda scene: scene.name)
+    rows = [
+        (scene.name, *(f"{x:.6f}" for x in scene.centre or ()), scene.region, scene.domain, "; ".join(scene.notes))
+        for scene in placed
+    ]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("stem", "lon", "lat", "region", "domain", "notes"), *rows])
+    return text.getvalue() if rows else ""
 
 
 def bands(**facts: float | tuple[float, float]) -> tuple[BandFacts, ...]:

@@ -66,8 +66,8 @@ def write_scene(recipe: Recipe, scene: Scene, choices: Choices, tile_px: int, fo
         _write(folder / f"{name}.tif", tiff)
         _write(folder / f"{name}.png", png)
         rows.append(_row(recipe, scene, pixels, window, name, home, (image, tiff), (label, png)))
-    made = made_of(recipe, (scene.image, scene.label), choices, tile_px)
-    part = Part(made_of=made, notes=pixels.notes, tiles=tuple(rows))
+    made = made_of(recipe, [scene], choices, tile_px)
+    part = Part(made_of=made, notes=(*scene.notes, *pixels.notes), tiles=tuple(rows))
     _write(folder / PART, dump_part(part))
     return part
 
@@ -109,6 +109,7 @@ def _row(
         histogram={int(value): int(count) for value, count in zip(values, counts, strict=True)},
         footprint=place.footprint(row, col, window.height, window.width) if place else None,
         georef=place.method if place else "none",
+        date=scene.date or None,
     )
 
 

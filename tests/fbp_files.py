@@ -138,3 +138,99 @@ def _scene(
     image[:, width - px // 8 :] = 0
     raw[:, width - px // 8 :] = 0
     return image, raw
+
+
+PLACES = {
+    "GF2_PMS1__L1A0001064454-MSS1": (103.83, 36.06),  # Lanzhou
+    "GF2_PMS1__L1A0001118839-MSS1": (106.55, 29.56),  # Chongqing
+    "GF2_PMS2__L1A0000607677-MSS2": (120.62, 31.30),  # Wuzhong, but the one in Jiangsu
+    "GF2_PMS1__L1A0001344822-MSS1": (115.9, 38.8),  # Baoding, 5 km from Cangzhou
+    "GF2_PMS2__L1A0000718813-MSS2": (87.5, 43.9),  # Urumqi
+    "GF2_PMS1__L1A0001366278-MSS1": (118.09, 23.9),  # at sea, south of Xiamen
+    "GF2_PMS1__L1A0001366284-MSS1": (128.9, 47.6),  # Yichun in the north
+    "GF2_PMS2__L1A0001378491-MSS2": (106.1, 37.9),  # Wuzhong in Ningxia
+}
+"""Where a few scenes of cross-region are made to lie."""
+
+SEATS = {
+    "Yichun City": (128.84, 47.73),
+    "YICHUN SHI": (114.42, 27.82),
+    "Baoding": (115.46, 38.87),
+    "Xiaogan": (113.92, 30.92),
+    "Lángfāng Municipality": (116.68, 39.54),
+    "Yuxi": (102.55, 24.35),
+    "Qiqiha'er": (123.92, 47.35),
+    "杭州市": (120.16, 30.27),
+    "Zhuhai City": (113.58, 22.27),
+    "Ürümqi": (87.62, 43.82),
+    "Wuzhong": (106.2, 37.99),
+    "Xiamen": (118.09, 24.48),
+    "Shenyang Prefecture-level City": (123.43, 41.8),
+    "Lanzhou": (103.83, 36.06),
+    "Chongqing": (106.55, 29.56),
+    "wuzhong": (120.62, 31.3),
+    "Cangzhou": (116.455, 38.3),
+}
+"""Regions of a toy boundary file, spelt in the ways of several editions; each is a box of one degree around a point."""
+
+SCALE = (0.2, 0.15)
+"""Half a toy scene in degrees of longitude and latitude."""
+
+
+def write_boundaries(path: Path, *, field: str = "shapeName", leave: tuple[str, ...] = (), **options: object) -> Path:
+    """Write the regions of `SEATS` without some of them; options of `geopandas.GeoDataFrame.to_file`."""
+    import geopandas as gpd
+    from shapely import box
+
+    names = [name for name in SEATS if name not in leave]
+    boxes = [box(x - 0.5, y - 0.5, x + 0.5, y + 0.5) for x, y in (SEATS[name] for name in names)]
+    gpd.GeoDataFrame({field: names}, geometry=boxes, crs=4326).to_file(path, **options)
+    return path
+
+
+def write_fbp_cr(raw: Path, places: dict[str, tuple[float, float]] = PLACES, *, px: int = 64) -> dict[str, Written]:
+    """The authors' folders with camera files, one annotated area of `px` pixels per scene, cut out of the whole."""
+    rng = np.random.default_rng(0)
+    for folder in ("Image__8bit_NirRGB", "Annotation__index", "Coordinate_files"):
+        (raw / folder).mkdir(parents=True)
+    written = {}
+    for stem, (lon, lat) in places.items():
+        image, label = _scene(rng, px, 1, 1.0)
+        scene = Written(
+            image_path=raw / "Image__8bit_NirRGB" / f"{stem}.tif",
+            label_path=raw / "Annotation__index" / f"{stem}_24label.png",
+            image=image,
+            raw=label,
+        )
+        margins = ((54, 54), (60, 40))
+        write_image(scene.image_path, np.pad(image, (*margins, (0, 0))))
+        write_label(scene.label_path, np.pad(label, margins), mode="L")
+        write_rpb(raw / "Coordinate_files" / f"{stem}.rpb", lon, lat, height=px + 108, width=px + 100)
+        written[stem] = scene
+    return written
+
+
+def write_rpb(path: Path, lon: float, lat: float, *, height: int, width: int) -> None:
+    """A camera file of affine coefficients, turned and leaning over: see `ground`, which undoes them."""
+    lines, samples, one = [0.0] * 20, [0.0] * 20, [1.0] + [0.0] * 19
+    lines[1:4] = 0.1, -1.0, 0.3  # by longitude, latitude and height above the mean one
+    samples[1:4] = 1.0, 0.2, -0.4
+    values: dict[str, object] = {"errBias": 1.0, "errRand": 0.0}
+    values |= {"lineOffset": height / 2 - 0.5, "sampOffset": width / 2 - 0.5}  # of the middle of a pixel
+    values |= {"latOffset": lat, "longOffset": lon, "heightOffset": 700.0}
+    values |= {"lineScale": height / 2, "sampScale": width / 2, "latScale": SCALE[1], "longScale": SCALE[0]}
+    values |= {"heightScale": 500.0}
+    rows = [f"\t{name} = {value};" for name, value in values.items()]
+    for name, numbers in (("lineNum", lines), ("lineDen", one), ("sampNum", samples), ("sampDen", one)):
+        rows.append(f"\t{name}Coef = (\n" + ",\n".join(f"\t\t\t{number:+.15E}" for number in numbers) + ");")
+    head = ['satId = "GF2";', 'bandId = "MSS";', 'SpecId = "RPC00B";', "BEGIN_GROUP = IMAGE"]
+    path.write_text("\n".join([*head, *rows, "END_GROUP = IMAGE", "END;", ""]))
+
+
+def ground(
+    lon: float, lat: float, row: float, col: float, *, height: int, width: int
+) -> tuple[float, float]:  # fmt: skip
+    """Longitude and latitude of a pixel's corner under `write_rpb` at the mean height, in closed form."""
+    line, sample = (row - height / 2) / (height / 2), (col - width / 2) / (width / 2)
+    x, y = np.linalg.solve([[0.1, -1.0], [1.0, 0.2]], [line, sample])
+    return lon + SCALE[0] * float(x), lat + SCALE[1] * float(y)

@@ -17,7 +17,7 @@ from benchmarks.prepared.manifest import Manifest, load_manifest
 from benchmarks.tasks import TileRef
 from tests.conftest import TINY, Program, Result, assert_refused, bodies
 from tests.data_files import write_fbp_official
-from tests.fbp_files import SCENES, write_fbp, write_image, write_label
+from tests.fbp_files import SCENES, ground, write_fbp, write_image, write_label, write_rpb
 
 TASK = "fbp_cs"
 GF2 = SCENES["gf2"][0]
@@ -102,6 +102,63 @@ def test_the_whole_labelled_area_and_shifted_edges(program: Program, tmp_path: P
     rows = [row for row in manifest(tmp_path).tiles if row.scene == SCENES["planetscope"][0]]
     assert max(row.window.row + 512 for row in rows) == 1000
     assert min(row.window.row for row in rows) == 0
+
+
+def test_places_and_dates_as_far_as_names_tell(program: Program, tmp_path: Path) -> None:
+    write_fbp_official(tmp_path / "raw")
+    write_rpb(tmp_path / "raw" / f"{GF2}.rpb", 114.0, 30.0, height=256, width=248)
+    assert prepare(program, tmp_path).exit_code == 0
+    made = manifest(tmp_path)
+    assert made.header.label_map_id == "fbp24"
+    facts = {row.scene: (row.georef, row.date) for row in made.tiles}
+    assert facts == {
+        **dict.fromkeys(SCENES["gf2"][1:3], ("none", None)),
+        GF2: ("rpc", None),
+        SCENES["planetscope"][0]: ("table", "2019-07-13"),
+        SCENES["planetscope"][1]: ("table", "2019-08-21"),
+        SCENES["gf1"][0]: ("name", "2016-03-28"),
+        SCENES["gf1"][1]: ("name", "2016-06-14"),
+        SCENES["sentinel2"][0]: ("mgrs", "2021-09-29"),
+        SCENES["sentinel2"][1]: ("mgrs", "2021-02-18"),
+    }
+    inside = {"Chengdu": (104.07, 30.66), "Shanghai": (121.47, 31.23), "Beijing": (116.4, 39.9)}
+    inside |= {"Guangzhou": (113.26, 23.13)}
+    for row in made.tiles:
+        if row.footprint and row.side == "target":
+            (west, north), (east, south) = row.footprint[0], row.footprint[2]
+            name = row.scene.split("_")
+            lon, lat = inside.get(row.region) or (float(name[2][1:]), float(name[3][1:]))
+            assert west < lon < east, row
+            assert south < lat < north, row
+    rows = {row.tile: row for row in made.tiles}
+    corner = ground(114.0, 30.0, 54 + 128, 60 + 128, height=256, width=248)
+    assert (rows[f"{GF2}_r002_c002"].footprint or [()])[0] == pytest.approx(corner, abs=2e-4)
+
+
+def test_planetscope_at_the_source_s_sampling_distance(program: Program, tmp_path: Path) -> None:
+    """Eight pixels become six: in blocks of eight, those six keep the block's value."""
+    files = write_fbp_official(tmp_path / "raw")
+    stem = SCENES["planetscope"][0]
+    image, raw = (pixels[:88:8, :88:8] for pixels in files[stem])
+    raw = np.maximum(raw, 1)
+    for folder, pixels in (("image", image), ("label", raw)):
+        blocks = pixels.repeat(8, 0).repeat(8, 1)
+        if folder == "label":
+            blocks[80:, ::2], blocks[80:, 1::2] = 3, 13
+        options = {"photometric": "separated"} if folder == "image" else {}
+        tifffile.imwrite(tmp_path / "raw" / "megacities" / folder / f"{stem}.tif", blocks, metadata=None, **options)
+    chosen = ("--choose", "resample=to_source_gsd", "--choose", "target_window=all")
+    assert prepare(program, tmp_path, *chosen).exit_code == 0
+    rows = {row.scene: row for row in manifest(tmp_path).tiles if row.side == "target"}
+    assert (rows[stem].window.height, rows[stem].window.width) == (66, 66)
+    got, label = tile(tmp_path, rows[stem].tile)
+    # a pixel on the border of two blocks is their mean; those within are not
+    for offset in (1, 4):
+        np.testing.assert_array_equal(got[offset:66:6, offset:66:6], image)
+    np.testing.assert_array_equal(label[:60, :66], raw[:10].repeat(6, 0).repeat(6, 1) - 1)
+    assert set(np.unique(label[60:66, :66])) == {2, 12}, "classes are chosen, not mixed"
+    other = rows[SCENES["gf1"][0]]
+    assert other.window.col + other.window.width > 88, "only PlanetScope is resampled"
 
 
 def test_verify_stats_and_a_trial(program: Program, tmp_path: Path) -> None:

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import rasterio
 import tifffile
-from rasterio.errors import NotGeoreferencedWarning, TransformError
+from rasterio._err import CPLE_BaseError  # what GDAL's own errors are, nowhere else to be had
+from rasterio.errors import NotGeoreferencedWarning, TransformError, TransformWarning
 from rasterio.io import MemoryFile
 from rasterio.rpc import RPC
 from rasterio.transform import RPCTransformer
 
 from benchmarks.prepared.raw import RawFile
 
+_TERMS = 20
 _REMEDY = "use the official coordinate file, or copy it again"
 
 
@@ -61,7 +63,7 @@ def read_rpb(file: RawFile) -> RpcPlace:
     """
     with file.open() as stream:
         rpc = _by_gdal(stream.read())
-    if rpc is None:
+    if rpc is None or any(len(numbers) != _TERMS for numbers in _polynomials(rpc)):
         raise ValueError(f"{file} holds no whole set of rational polynomials (RPB); {_REMEDY}")
     place = RpcPlace(rpc=rpc)
     if not _plausible(place):
@@ -85,14 +87,20 @@ def _by_gdal(text: bytes) -> RPC | None:
             return opened.rpcs
 
 
+def _polynomials(rpc: RPC) -> tuple[list[float], ...]:
+    return rpc.line_num_coeff, rpc.line_den_coeff, rpc.samp_num_coeff, rpc.samp_den_coeff
+
+
 def _plausible(place: RpcPlace) -> bool:
     """Whether the middle of the image lies on the ground that the polynomials hold for."""
     rpc = place.rpc
     scales = (rpc.line_scale, rpc.samp_scale, rpc.lat_scale, rpc.long_scale, rpc.height_scale)
     if not all(map(math.isfinite, scales)) or min(scales) <= 0 or abs(rpc.long_off) > 180 or abs(rpc.lat_off) > 90:
         return False
-    try:
-        (lon, lat), *_ = place.footprint(round(rpc.line_off), round(rpc.samp_off), 1, 1)
-    except TransformError:
-        return False
+    with warnings.catch_warnings(), rasterio.Env():  # without the latter, GDAL writes to the terminal
+        warnings.simplefilter("error", TransformWarning)
+        try:
+            (lon, lat), *_ = place.footprint(round(rpc.line_off), round(rpc.samp_off), 1, 1)
+        except (TransformError, TransformWarning, CPLE_BaseError):
+            return False
     return bool(abs(lon - rpc.long_off) < rpc.long_scale and abs(lat - rpc.lat_off) < rpc.lat_scale)

@@ -11,10 +11,13 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:  # its checks cost time to import, and only some commands need them
+    from benchmarks.prepared.manifest import DomainFacts
 
 IGNORE = 255
 """The label value of pixels that count nowhere."""
@@ -82,6 +85,11 @@ class Shift:
         object.__setattr__(self, "severity", float(self.severity))
         object.__setattr__(self, "ingredients", ordered if self.severity else INGREDIENTS)
 
+    @classmethod
+    def of(cls, severity: float, ingredients: str) -> Shift:
+        """As typed: ingredients by comma, empty for all. Raises `ValueError` for what is no shift."""
+        return cls(severity=severity, ingredients=tuple(ingredients.split(",")) if ingredients else INGREDIENTS)
+
 
 AS_IS = Shift()
 """Every task as it is."""
@@ -128,6 +136,15 @@ class Normalised(Protocol):
         """Mean and standard deviation per band in digital numbers, or None."""
 
 
+@runtime_checkable
+class Described(Protocol):
+    """A reader or a source of data that says what cameras took the tiles."""
+
+    @property
+    def facts(self) -> Mapping[str, Sequence[DomainFacts]]:
+        """Of each domain its side, ground sampling distance and bands, once for each camera."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
     """One supply of a task's tiles.
@@ -143,6 +160,7 @@ class DataSource:
         palette: the classes' colours in index order, red, green and blue.
         licence: on what terms the data may be used; empty for embedded scenes.
         obtain: where the data are to be had; likewise.
+        home: where the files lie unless a data root is given; None where one must be.
     """
 
     kind: str
@@ -155,6 +173,7 @@ class DataSource:
     palette: tuple[tuple[int, int, int], ...]
     licence: str = ""
     obtain: str = ""
+    home: Path | None = None
 
     def open(self, where: SceneSizes | Path) -> Reader:
         """Open the tiles. Raises `ValueError` where the data are missing or defective."""

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.suites import SUITES
-from benchmarks.tasks import INGREDIENTS, Shift
+from benchmarks.tasks import Shift
 from harness import driver, examine, screen, template
 from harness.cli_bench import bench
 from harness.cli_data import data
@@ -63,7 +63,7 @@ def _request(
         seeds=seeds,
         settings=settings,
         data_root=data_root,
-        shift=Shift(severity=severity, ingredients=tuple(ingredients.split(",")) if ingredients else INGREDIENTS),
+        shift=Shift.of(severity, ingredients),
     )
 
 

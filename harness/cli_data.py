@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.tasks import Shift
 from harness import screen
+from harness.cli_options import Ingredients, Severity
 
 data = typer.Typer(
     add_completion=False,
@@ -16,8 +18,17 @@ data = typer.Typer(
     help="Make real data sets ready and check them (see docs/datasets.md).",
 )
 
-TaskName = Annotated[str, typer.Argument(help="Name of the task (see `list tasks`).", metavar="TASK")]
-Root = Annotated[Path, typer.Option("--data", help="Data root: the folder that `data prepare` was given as --out.")]
+TaskName = Annotated[
+    str, typer.Argument(help="Name of the task (see `list tasks`), or path/to/task.toml.", metavar="TASK")
+]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Data root: the folder that `data prepare` was given as --out, or that a task file's folders lie below.",
+        show_default="a task file's own folder",
+    ),
+]
 Workers = Annotated[int, typer.Option("--workers", help="Processes; 0 for one per core.")]
 
 
@@ -53,7 +64,7 @@ def prepare(
 
 
 @data.command()
-def verify(task: TaskName, root: Root, workers: Workers = 0) -> None:
+def verify(task: TaskName, root: Root = None, workers: Workers = 0) -> None:
     """Check every tile: checksums, pairs, types, bands, values, labels; exit code 1 if there are faults."""
     from harness import data_driver
 
@@ -61,8 +72,33 @@ def verify(task: TaskName, root: Root, workers: Workers = 0) -> None:
 
 
 @data.command()
-def stats(task: TaskName, root: Root, workers: Workers = 0) -> None:
+def stats(task: TaskName, root: Root = None, workers: Workers = 0) -> None:
     """Measure band means and deviations, and the spectral shift per class; kept beside the manifest for training."""
     from harness import data_driver
 
     data_driver.stats(task, data=root, workers=workers)
+
+
+@data.command()
+def show(
+    task: TaskName,
+    root: Root = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The PNG to write.", show_default="TASK.png, here")] = None,
+    tiles: Annotated[int, typer.Option("--tiles", help="Tiles per domain.")] = 6,
+    seed: Annotated[int, typer.Option("--seed", help="Another one shows other tiles.")] = 0,
+    severity: Severity = 1.0,
+    ingredients: Ingredients = "",
+) -> None:
+    """Draw a contact sheet: tiles of each domain, labels, legend; without --data of the synthetic mirror."""
+    from harness import data_driver
+
+    shift = Shift.of(severity, ingredients)
+    data_driver.show(task, data=root, shift=shift, out=out, tiles=tiles, seed=seed)
+
+
+@data.command()
+def info(task: TaskName) -> None:
+    """Tell all about a task: classes, bands, sensors, choices, licence, where to get it, how to prepare it."""
+    from harness import data_driver
+
+    data_driver.info(task)

@@ -13,7 +13,11 @@ Suite = Annotated[str, typer.Option("--suite", help="Suite to run (see `list sui
 ScaleName = Annotated[str, typer.Option("--scale", help="`mini`: seconds per trial; `paper`: published sizes.")]
 TaskNames = Annotated[
     list[str],
-    typer.Option("--task", help="Only this task (may be repeated); `all` for every one.", show_default=False),
+    typer.Option(
+        "--task",
+        help="Only this task, by name or path/to/task.toml (repeatable); `all` for every built-in one.",
+        show_default=False,
+    ),
 ]
 BackboneNames = Annotated[
     list[str], typer.Option("--backbone", help="Only this backbone (may be repeated).", show_default=False)

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.catalogue import TASKS
 from benchmarks.prepared.reader import PreparedReader
 from benchmarks.recipes import RECIPES
+from benchmarks.tasks import AS_IS, Described, Reader, Shift
 from harness import data_screen
+from harness.contact_sheet import make_sheet
+from harness.data_info import show_sheet, show_task, task_facts
 from harness.data_statistics import measure, store
-from harness.lookup import find
+from harness.lookup import find, find_scale, find_task
 from harness.prepare import check_room, claim, plan_preparation, prepare_scenes, withdraw, write_manifest
 from harness.progress import counting
+from harness.records import replace_file
+from harness.trial import shift_text
 from harness.verify import file_source, jobs
 from harness.verify import verify as verify_tiles
 
@@ -34,6 +38,8 @@ def prepare(
     Raises:
         ValueError: a wrong name or choice; official files missing, damaged or not as they should be; no room.
     """
+    if task.endswith(".toml"):
+        raise ValueError(f"{task}: tiles of a task file are read as they are; go on with `data verify {task}`")
     find("task with a recipe", task, RECIPES)
     plan = plan_preparation(task, raw, out, tile_px, choose, extras)
     with claim(plan.folder):
@@ -47,7 +53,7 @@ def prepare(
     data_screen.show_prepared(plan, manifest)
 
 
-def verify(task: str, *, data: Path, workers: int) -> int:
+def verify(task: str, *, data: Path | None, workers: int) -> int:
     """Check a prepared task, or a folder prepared for the released code.
 
     Returns:
@@ -56,25 +62,70 @@ def verify(task: str, *, data: Path, workers: int) -> int:
     Raises:
         ValueError: a wrong name, or the data cannot be opened at all.
     """
-    find("task", task, TASKS)
-    reader = file_source(task).open(data)
-    work = jobs(task, data, reader)
+    root, reader = _open(task, data)
+    work = jobs(task, root, reader)
     with counting("verifying tiles", len(work)) as advance:
         found = verify_tiles(task, work, workers, reader, advance)
     data_screen.show_verification(task, found)
     return int(bool(found.faults))
 
 
-def stats(task: str, *, data: Path, workers: int) -> None:
+def stats(task: str, *, data: Path | None, workers: int) -> None:
     """Measure the bands of each domain; store it beside the manifest, if there is one.
 
     Raises:
         ValueError: a wrong name, or missing or defective data.
     """
-    find("task", task, TASKS)
-    reader = file_source(task).open(data)
-    work = jobs(task, data, reader)
+    root, reader = _open(task, data)
+    work = jobs(task, root, reader)
     with counting("measuring tiles", len(work)) as advance:
         found = measure(task, work, workers, reader, advance)
     path = store(found, reader) if isinstance(reader, PreparedReader) else None
-    data_screen.show_statistics(TASKS[task], found, path)
+    data_screen.show_statistics(find_task(task), found, path)
+
+
+def _open(task: str, data: Path | None) -> tuple[Path, Reader]:
+    """A task's files: the data root, and their reader. Raises `ValueError` where there are none."""
+    source = file_source(task)
+    root = data or source.home
+    if root is None:
+        raise ValueError(f"task {task}: give --data DIR, the folder that `data prepare` was given as --out")
+    return root, source.open(root)
+
+
+def show(task: str, *, data: Path | None, shift: Shift, out: Path | None, tiles: int, seed: int) -> None:
+    """Write a contact sheet of a task's files, or of its rendered scenes where no files are named.
+
+    Raises:
+        ValueError: a wrong name or number, missing or defective data, or a file that cannot be written.
+    """
+    found = find_task(task)
+    path = out or Path(f"{found.name}.png")
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"--out {path}: the sheet is a PNG; give a name that ends in .png")
+    if data or found.embedded is None:
+        if shift != AS_IS:
+            raise ValueError("--severity and --ingredients shift synthetic scenes: drop them, or --data")
+        source, (_, reader) = file_source(task), _open(task, data)
+        note = ""
+    else:
+        scenes = find_scale("mini").shifted(shift, None).scenes
+        assert scenes is not None, "the mini scale renders"
+        source, reader = found.embedded, found.embedded.open(scenes)
+        note = shift_text(shift)
+    facts = reader.facts if isinstance(reader, Described) else task_facts(found, source)
+    with counting("choosing tiles", 1 + len(source.targets)) as advance:
+        sheet = make_sheet(found, source, reader, facts, count=tiles, seed=seed, note=note, on_domain=advance)
+    from harness.contact_drawing import draw  # matplotlib
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, draw(sheet))
+    except OSError as error:
+        raise ValueError(f"--out {path} cannot be written ({error.strerror}); give another place") from error
+    show_sheet(sheet, path)
+
+
+def info(task: str) -> None:
+    """Print what there is to know of a task. Raises `ValueError` for a wrong name or task file."""
+    show_task(find_task(task), task)

@@ -8,6 +8,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from benchmarks.catalogue import TASKS
+from benchmarks.tasks import Task
+from benchmarks.user_task import load_task
 from harness.plugins import installed, sole
 from harness.scales import SCALES, Scale
 from harness.sources import fingerprint, import_source
@@ -27,6 +30,24 @@ def find(kind: str, name: str, known: Mapping[str, T]) -> T:
     if name not in known:
         raise ValueError(f"unknown {kind} {name!r}{nearest(name, known)}")
     return known[name]
+
+
+def find_task(name: str) -> Task:
+    """A task of ours by name, or a user's own as `path/to/task.toml`.
+
+    Raises:
+        ValueError: an unknown name (the nearest is suggested), or a wrong task file.
+    """
+    return load_task(Path(name)) if name.endswith(".toml") else find("task", name, TASKS)
+
+
+def find_tasks(names: Iterable[str]) -> dict[str, Task]:
+    """Several tasks by name, `all` for every one of ours; `ValueError` as by `find_task`, or if two share a name."""
+    found: dict[str, Task] = {}
+    for task in [find_task(name) for given in names for name in (TASKS if given == "all" else (given,))]:
+        if found.setdefault(task.name, task) != task:
+            raise ValueError(f"two task files define {task.name!r}: give one of them another name")
+    return found
 
 
 def find_scale(name: str) -> Scale:

@@ -113,6 +113,11 @@ class PhotometricJitter(BaseTransform):  # type: ignore[misc]
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Jitter `img` [H, W, bands] uint8; each step with probability 0.5, contrast before or after the colours."""
         image = results["img"].copy()
+        if image.dtype != np.uint8:
+            raise ValueError(
+                f"protocol.photometric is made for 8 bits, but {results['img_path']} is of type {image.dtype}: add "
+                "--set protocol.photometric=false"
+            )
         visible = np.ascontiguousarray(image[..., self.rgb])
         if np.random.randint(2):
             visible = _affine(visible, shift=np.random.uniform(-32, 32))

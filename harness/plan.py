@@ -8,11 +8,10 @@ from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks.catalogue import TASKS
 from benchmarks.suites import SUITES, Cell
 from benchmarks.tasks import AS_IS, AbsentData, DataSource, Shift, Task
 from harness.estimate import Times
-from harness.lookup import built_in, find, find_methods, find_scale, parse_settings
+from harness.lookup import built_in, find, find_methods, find_scale, find_tasks, parse_settings
 from harness.records import RecordStore
 from harness.scales import Protocol
 from harness.status import Status
@@ -165,8 +164,8 @@ class _Expansion:
     def __init__(self, request: Request) -> None:
         self.suite = find("suite", request.suite, SUITES)
         self.scale = find_scale(request.scale).shifted(request.shift, request.data_root)
-        self.given_tasks = TASKS if "all" in request.tasks else request.tasks
-        self.tasks = {name: find("task", name, TASKS) for name in self.given_tasks or TASKS}
+        self.tasks = find_tasks(request.tasks or ["all"])
+        self.given_tasks = list(self.tasks) if request.tasks else []
         chosen = [find("backbone", name, BACKBONE_NAMES) for name in request.backbones or BACKBONES]
         self.backbones = {spec.name: spec for spec in chosen}
         self.given_backbones = list(self.backbones) if request.backbones else []
@@ -178,7 +177,8 @@ class _Expansion:
         if request.seeds < 0:
             raise ValueError(f"--seeds {request.seeds}: give 1 or more")
         self._seeds = request.seeds
-        self.data_root = request.data_root.resolve() if request.data_root else None
+        self._data_root = request.data_root.resolve() if request.data_root else None
+        self._shift = request.shift
         self.settings = parse_settings(request.settings, {**METHODS, **self.given_methods, "protocol": ""})
         self._used = {"protocol"}
         self._fingerprints: dict[str, str] = {}
@@ -216,19 +216,24 @@ class _Expansion:
 
     def supply(self, task: Task) -> DataSource | str:
         """Where the task's tiles come from at this scale, or the reason why there are none."""
-        if self.data_root:
-            source = task.files
-            missing = f"task {task.name} has no reader for files"
-        else:
-            source = task.embedded if self.scale.scenes else None
-            missing = f"task {task.name} needs real data at scale {self.scale.name}: give --data-root DIR"
+        root = self._root(task)
+        if root and self._shift != AS_IS:
+            raise ValueError(
+                f"--severity and --ingredients shift synthetic scenes, and {task.name} has none: drop them"
+            )
+        source = task.files if root else task.embedded if self.scale.scenes else None
         if source is None:
-            return missing
+            needs = f"needs real data at scale {self.scale.name}: give --data-root DIR"
+            return f"task {task.name} {'has no reader for files' if root else needs}"
         if task.name not in self._fingerprints:
-            where = self.data_root or self.scale.scenes
+            where = root or self.scale.scenes
             assert where is not None, "embedded scenes are offered only where the scale has sizes for them"
             self._fingerprints[task.name] = source.open(where).fingerprint
         return source
+
+    def _root(self, task: Task) -> Path | None:
+        """Where the task's files lie: below the user's data root, else where the task itself says; None for scenes."""
+        return self._data_root or (task.files.home if task.files else None)
 
     def trial(self, cell: Cell, task: Task, source: DataSource, backbone: str, method: MethodRef, seed: int) -> Trial:
         """One trial of a cell."""
@@ -239,7 +244,7 @@ class _Expansion:
         return Trial(
             task=task,
             data=source,
-            data_root=self.data_root,
+            data_root=self._root(task),
             data_fingerprint=self._fingerprints[task.name],
             backbone=spec,
             depth_encoder=DEPTH_ENCODER if options.needs_depth else None,

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tasks import AS_IS, DataSource, Reader, Task
+from benchmarks.tasks import AS_IS, DataSource, Reader, Shift, Task
 from harness.scales import Protocol, Scale
 from harness.zoo import BackboneSpec
 from methods.options import Options
@@ -83,13 +83,12 @@ class Trial:
         """Severity and ingredients of the shift, where they are not the task's own; empty on files."""
         if self.data.kind != "embedded" or self.scale.scenes is None:
             return {}
-        asked = asdict(self.scale.scenes.shift)
-        return {name: value for name, value in asked.items() if value != getattr(AS_IS, name)}
+        return _changed(self.scale.scenes.shift)
 
     @property
     def shift_text(self) -> str:
         """The same for people: tables of one shift never look like those of another."""
-        return _text({name: "+".join(value) if name == "ingredients" else value for name, value in self.shift.items()})
+        return shift_text(self.scale.scenes.shift) if self.shift and self.scale.scenes else ""
 
     @property
     def backbone_name(self) -> str:
@@ -143,6 +142,16 @@ class Trial:
         extra = special(labels)
         method = f"{self.method.name} ({extra})" if extra else self.method.name
         return f"{self.task.name} · {self.backbone_name} · {method} · seed {self.seed}"
+
+
+def shift_text(shift: Shift) -> str:
+    """Severity and ingredients of a shift for people, where they are not the task's own."""
+    changed = _changed(shift)
+    return _text({name: "+".join(value) if name == "ingredients" else value for name, value in changed.items()})
+
+
+def _changed(shift: Shift) -> dict[str, Any]:
+    return {name: value for name, value in asdict(shift).items() if value != getattr(AS_IS, name)}
 
 
 def special(labels: Mapping[str, Any]) -> str:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.catalogue import TASKS
 from benchmarks.prepared.manifest import FILE
 from benchmarks.prepared.reader import PreparedReader
 from benchmarks.tasks import IGNORE, DataSource, Reader, TileRef
+from harness.lookup import find_task
 from harness.pool import each
 
 _CHUNK = 32
@@ -103,8 +103,8 @@ def jobs(task: str, root: Path, reader: Reader) -> list[Job]:
 
 
 def file_source(task: str) -> DataSource:
-    """The supply of a task's real tiles. Raises `ValueError` if the task has none."""
-    source = TASKS[task].files
+    """The supply of a task's real tiles, by name or task file. Raises `ValueError` if the task has none."""
+    source = find_task(task).files
     if source is None:
         raise ValueError(f"task {task} has no reader for files")
     return source

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.datasets.tiff import read_tiff
-from benchmarks.prepared.manifest import FILE, STATISTICS, Manifest, TileRow, load_manifest
+from benchmarks.prepared.manifest import FILE, STATISTICS, DomainFacts, Manifest, TileRow, load_manifest
 from benchmarks.prepared.rasters import read_label
 from benchmarks.prepared.statistics import load_normalisation
 from benchmarks.tasks import IGNORE, AbsentData, ImageHWC, LabelHW, Sample, TileRef
@@ -43,6 +43,11 @@ class PreparedReader:
             return None
         source = next(facts for facts in self.manifest.header.domains.values() if facts.side == "source")
         return load_normalisation(path, self.manifest_digest, len(source.bands))
+
+    @property
+    def facts(self) -> dict[str, tuple[DomainFacts]]:
+        """Sensor, ground sampling distance and bands of each domain, as the manifest says."""
+        return {name: (facts,) for name, facts in self.manifest.header.domains.items()}
 
     def tiles(self, domain: str) -> list[TileRef]:
         """All tiles of a domain, in the manifest's order. Raises `ValueError` for a domain without tiles."""

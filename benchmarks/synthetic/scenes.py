@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.prepared.manifest import DomainFacts
+from benchmarks.synthetic.cameras import cameras
 from benchmarks.synthetic.domains import CANONICAL, DOMAINS, RANDOM
 from benchmarks.synthetic.layout import CLASSES
 from benchmarks.synthetic.mirrors import MIRRORS
@@ -119,6 +121,11 @@ class SceneReader:
         """A short hash of the generator's version, the sizes, the shift and the domains' parameters."""
         inputs = (GENERATOR_VERSION, self._task, MIRRORS[self._task], self._sizes, self._domains)
         return hashlib.sha256(repr(inputs).encode()).hexdigest()[:16]
+
+    @property
+    def facts(self) -> Mapping[str, tuple[DomainFacts, ...]]:
+        """The cameras of each domain, at the shift asked for."""
+        return cameras(self._domains, self._sizes.shift)
 
     def tiles(self, domain: str) -> list[TileRef]:
         """All tiles of a domain, scene by scene, row by row. Raises `ValueError` for an unknown domain."""

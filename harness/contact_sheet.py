@@ -136,19 +136,21 @@ def make_sheet(
         raise ValueError(f"--tiles {count}: give 1 to {MOST_TILES}")
     panels = []
     for domain in (source.source, *source.targets):
-        samples = choose(reader, domain, count, seed)
-        known = facts.get(domain, ())
-        panels.append(_panel(task, source, domain, samples, known))
+        panels.append(_panel(task, source, domain, choose(reader, domain, count, seed), facts.get(domain, ())))
         on_domain()
-    synthetic = source.kind == "embedded"
-    subtitle = f"synthetic mirror: {source.title}" if synthetic else source.title
     return Sheet(
         title=f"{task.name}: {task.title}",
-        subtitle=", ".join(filter(None, (subtitle, note))),
-        caption=_caption(count, seed, reader.fingerprint, task.version, synthetic),
+        subtitle=", ".join(filter(None, (_subtitle(task, source), note))),
+        caption=_caption(count, seed, reader.fingerprint, task.version, source.kind == "embedded"),
         legend=dict(zip(source.classes, source.palette, strict=True)),
         panels=tuple(panels),
     )
+
+
+def _subtitle(task: Task, source: DataSource) -> str:
+    if source.kind == "embedded":
+        return f"synthetic mirror: {source.title}"
+    return "" if source.title == task.title else source.title
 
 
 def _caption(count: int, seed: int, fingerprint: str, version: int, synthetic: bool) -> str:
@@ -157,9 +159,9 @@ def _caption(count: int, seed: int, fingerprint: str, version: int, synthetic: b
         f"{rendered}Per domain: above the images, below their labels. Images of one domain share one stretch, from "
         f"percentile {PERCENTILES[0]} to {PERCENTILES[1]} of all their pixels in the bands shown, and one gamma; each "
         "domain has its own, so that brightness cannot be compared between domains. "
-        f"A domain's scenes are divided into {count} parts by name; each gives the tile with the most classes of up "
-        f"to {CANDIDATES} drawn at random (seed {seed}). Class colours are the data set's own and not chosen for "
-        "colour-blind readers; hatched: not labelled; names in grey: in none of these tiles. "
+        f"A domain's scenes are divided into up to {count} parts by name; each gives the tile with the most classes "
+        f"of up to {CANDIDATES} drawn at random (seed {seed}). Class colours are the data set's own and not chosen "
+        "for colour-blind readers; hatched: not labelled; names in grey: in none of these tiles. "
         f"Version {version} of the task, data {fingerprint}."
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.tasks import TileRef
+from benchmarks.user_definition import BandEntry, ClassEntry, Definition, DomainEntry
 from benchmarks.user_reader import MOST_PX, read_raster
 from benchmarks.user_task import load_task
 from harness.plan import Request, make_plan
@@ -342,6 +344,13 @@ def test_signed_pixels_become_floats(task: Path) -> None:
     np.testing.assert_array_equal(sample.image, pixels)
 
 
+def test_eight_bits_tagged_cmyk_are_not_converted(tmp_path: Path) -> None:
+    """GDAL would give inverted colours and a fourth band of 255."""
+    bands = np.random.default_rng(0).integers(0, 256, (20, 30, 4)).astype(np.uint8)
+    write_tiff(tmp_path / "tile.tif", bands, photometric="separated")
+    np.testing.assert_array_equal(read_raster(tmp_path / "tile.tif"), bands)
+
+
 def test_rasters_that_are_no_tiff_are_read_as_stored(tmp_path: Path) -> None:
     """Pillow cuts 16-bit colour to 8 bits without a word."""
     import rasterio
@@ -398,3 +407,10 @@ def test_photometric_distortion_of_16_bits_is_refused(program: Program, task: Pa
     result = program(*ONE, "--task", task, *jitter, "--results", tmp_path / "results")
     assert result.exit_code == 1, result
     assert "protocol.photometric is made for 8 bits" in result.text
+
+
+def test_the_page_tells_every_key() -> None:
+    page = (EXAMPLE.parents[1] / "datasets.md").read_text().split("## Your own sensor")[1]
+    for entry in (Definition, BandEntry, ClassEntry, DomainEntry):
+        for field in fields(entry):
+            assert f"`{field.name}`" in page or f"`[{field.name}]`" in page or f"`[[{field.name}]]`" in page, field.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.legends import FBP_24, ISPRS_6, LOVEDA_7
+from benchmarks.legends import FBP_24, FLAIR_12, ISPRS_6, LOVEDA_7, OEM_8
 from benchmarks.synthetic.mirrors import MIRRORS
 from benchmarks.tasks import Band, DataSource, Task
 
@@ -115,6 +115,14 @@ FLAIR_CR = Task(
     version=1,
     bands=(*_rgb(0.635, 0.55, 0.47), Band(name="NIR", centre_um=0.8)),
     embedded=_embedded("flair_cr"),
+    files=_files(
+        title="FLAIR cross-region",
+        opener="benchmarks.datasets.flair:open_flair",
+        legend=FLAIR_12,
+        domains={"seen": "IGN aerial, 40 departments", "unseen": "IGN aerial, 10 departments"},
+        licence="Etalab Open Licence 2.0",
+        obtain="ignf.github.io/FLAIR (original archives) or the hub's data set IGNF/FLAIR-1-2; no registration",
+    ),
 )
 
 LOVEDA_R2U = Task(
@@ -155,6 +163,14 @@ OEM_CC = Task(
     version=1,
     bands=_rgb(0.65, 0.55, 0.47),
     embedded=_embedded("oem_cc"),
+    files=_files(
+        title="OpenEarthMap cross-continent",
+        opener="benchmarks.datasets.oem:open_oem",
+        legend=OEM_8,
+        domains={"others": "aerial and satellite, five continents", "europe": "aerial and satellite, Europe"},
+        licence="labels: as each image source, otherwise CC BY-NC-SA 4.0",
+        obtain="Zenodo record 7223446; images of 22 regions from xBD (xview2.org, registration)",
+    ),
 )
 
 TASKS: dict[str, Task] = {

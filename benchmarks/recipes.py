@@ -9,7 +9,9 @@ from benchmarks.prepared.recipe import Recipe
 RECIPES: dict[str, str] = {
     "fbp_cr": "benchmarks.datasets.fbp_cr:RECIPE",
     "fbp_cs": "benchmarks.datasets.fbp_official:RECIPE",
+    "flair_cr": "benchmarks.datasets.flair:RECIPE",
     "loveda_r2u": "benchmarks.datasets.loveda:RECIPE",
+    "oem_cc": "benchmarks.datasets.oem:RECIPE",
     "potsdam2vaihingen": "benchmarks.datasets.isprs:RECIPE",
 }
 

@@ -19,9 +19,11 @@ _FAULTS = 20
 
 
 def show_preparation(plan: Plan, todo: int, need: int, free: int) -> None:
-    """What will be prepared, by which choices, and the room it takes."""
+    """What will be prepared, by which choices, the room it takes, and remarks on the files as a whole."""
+    units = len({(scene.domain, scene.unit) for scene in plan.scenes})
+    found = f"{units} scenes" if units == len(plan.scenes) else f"{len(plan.scenes)} images of {units} scenes"
     console.print(
-        f"[bold]{plan.recipe.task}[/bold]: {len(plan.scenes)} scenes, {len(plan.scenes) - todo} already prepared, "
+        f"[bold]{plan.recipe.task}[/bold]: {found}, {len(plan.scenes) - todo} already prepared, "
         f"{todo} to do; at most {need / 1e9:.2f} GB of {free / 1e9:.1f} GB free",
         soft_wrap=True,
         highlight=False,
@@ -36,15 +38,18 @@ def show_preparation(plan: Plan, todo: int, need: int, free: int) -> None:
         for choice in plan.recipe.choices
     ]
     show_listing("choices (change with --choose name=value; kept in the manifest)", rows)
+    for remark in plan.remarks:
+        console.print(f"note: {escape(remark)}", soft_wrap=True, highlight=False)
 
 
 def show_prepared(plan: Plan, manifest: Manifest) -> None:
     """The tiles per domain, beside what the paper and the released schedule imply, and notes."""
     for expected in plan.recipe.expect(plan.choices):
         console.print(_comparison(expected, manifest), soft_wrap=True, highlight=False)
-    for note in manifest.header.notes[:_NOTES]:
+    notes = manifest.header.notes[len(plan.remarks) :]  # which have been told
+    for note in notes[:_NOTES]:
         console.print(f"note: {escape(note)}", soft_wrap=True, highlight=False)
-    if (more := len(manifest.header.notes) - _NOTES) > 0:
+    if (more := len(notes) - _NOTES) > 0:
         console.print(f"... and {more} more notes in the manifest")
     console.print(
         f"{len(manifest.tiles)} tiles of {manifest.header.tile_px} px in {plan.folder}; next: "

@@ -46,6 +46,7 @@ class Plan:
         folder: the task's folder below the data root.
         scenes: every scene.
         raw_fingerprint: hash of all their files.
+        remarks: what the recipe says of the official files as a whole.
     """
 
     recipe: Recipe
@@ -54,6 +55,7 @@ class Plan:
     folder: Path
     scenes: Sequence[Scene]
     raw_fingerprint: str
+    remarks: tuple[str, ...] = ()
 
     @property
     def todo(self) -> list[Scene]:
@@ -88,7 +90,8 @@ def plan_preparation(
     recipe = load_recipe(task)
     choices = recipe.choose(choose)
     recipe.check_extras(extras)
-    scenes = recipe.find(RawTree(raw, extras), choices)
+    tree = RawTree(raw, extras)
+    scenes = recipe.find(tree, choices)
     twice = [name for name, count in Counter(home(scene) for scene in scenes).items() if count > 1]
     assert not twice, f"scenes named twice: {twice}"
     plan = Plan(
@@ -98,6 +101,7 @@ def plan_preparation(
         folder=out / task,
         scenes=scenes,
         raw_fingerprint=made_of(recipe, scenes, choices, tile_px),
+        remarks=tuple(recipe.remark(tree, choices, scenes)),
     )
     _refuse_other_choices(plan)
     return plan
@@ -261,7 +265,7 @@ def write_manifest(plan: Plan) -> Manifest:
     parts = {scene: plan.part(scene) for scene in plan.scenes}
     domains = plan.recipe.domains
     rows: list[TileRow] = []
-    notes = list(plan.recipe.tell(plan.scenes, plan.choices))
+    notes = list(plan.remarks)
     order = sorted(parts, key=lambda scene: (domains[scene.domain].side, scene.domain, scene.name))
     for scene in order:
         part = parts[scene]

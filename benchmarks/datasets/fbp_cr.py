@@ -165,7 +165,7 @@ def _targets(which: str) -> set[str]:
     return {name for name in TARGETS if which == "both" or name not in YICHUN.values() or name == YICHUN[which]}
 
 
-def tell(scenes: Sequence[Scene], choices: Choices) -> Sequence[str]:
+def remarks(tree: RawTree, choices: Choices, scenes: Sequence[Scene]) -> Sequence[str]:
     """Which Yichun was taken and why, which targets have no scene, and how many scenes lie near a border."""
     regions = [scene.region for scene in scenes]
     which = decide(regions, choices["yichun"])
@@ -212,7 +212,7 @@ RECIPE = Recipe(
     read=read_gf2,
     expect=expected,
     needs=(PREFECTURES,),
-    tell=tell,
+    remark=remarks,
 )
 
 open_fbp_cr = partial(open_prepared, task=TASK)

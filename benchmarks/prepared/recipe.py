@@ -54,7 +54,7 @@ class Scene:
     """One image with its label, as files, and what was found out about it without opening them.
 
     Args:
-        name: unique within its domain.
+        name: of its folder and its tiles, unique within its domain.
         domain: where it belongs.
         image: the image file.
         label: its label file.
@@ -63,6 +63,7 @@ class Scene:
         date: of acquisition, as `2019-07-13`, empty if not known.
         centre: longitude and latitude in degrees, WGS 84, if the region was found by them.
         notes: what was found on the way, for people.
+        part_of: the manifest's scene, the unit of splits and intervals, where several images make one.
     """
 
     name: str
@@ -74,11 +75,17 @@ class Scene:
     date: str = ""
     centre: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
+    part_of: str = ""
 
     @property
     def files(self) -> tuple[RawFile, ...]:
         """Every file it is made of."""
         return (self.image, self.label, *self.others)
+
+    @property
+    def unit(self) -> str:
+        """The manifest's scene: `part_of`, or else the image itself."""
+        return self.part_of or self.name
 
 
 class Place(Protocol):
@@ -121,10 +128,6 @@ class Expected:
     tiles: tuple[int, int] | None = None
 
 
-def _nothing(scenes: Sequence[Scene], choices: Choices) -> Sequence[str]:
-    return ()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """From official files to tiles, for one task.
@@ -141,7 +144,7 @@ class Recipe:
         dtype: of the pixels that `read` gives.
         needs: files that the user brings; `find` has them in the tree's `extras`, and what it learns from them must be
             in the scenes.
-        tell: what is to be said of all scenes together, given the choices; kept among the manifest's notes.
+        remark: what to tell of the official files as a whole and to keep in the manifest, given the scenes found.
     """
 
     task: str
@@ -154,7 +157,7 @@ class Recipe:
     expect: Callable[[Choices], Sequence[Expected]]
     dtype: DType = "uint8"
     needs: tuple[Need, ...] = ()
-    tell: Callable[[Sequence[Scene], Choices], Sequence[str]] = _nothing
+    remark: Callable[[RawTree, Choices, Sequence[Scene]], Sequence[str]] = lambda tree, choices, scenes: ()
 
     @property
     def label_map(self) -> LabelMap:
@@ -205,7 +208,7 @@ def made_of(recipe: Recipe, scenes: Iterable[Scene], choices: Choices, tile_px: 
 
 def learnt(scenes: Iterable[Scene]) -> str:
     """Hash of what is known of scenes beside their pixels."""
-    facts = [[scene.name, scene.domain, scene.region, scene.date, scene.centre, scene.notes] for scene in scenes]
+    facts = [[scene.name, scene.domain, scene.region, scene.date, scene.centre, scene.notes, scene.unit] for scene in scenes]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 

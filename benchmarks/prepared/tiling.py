@@ -95,7 +95,7 @@ def _row(
     row, col = pixels.origin[0] + window.row, pixels.origin[1] + window.col
     return TileRow(
         tile=name,
-        scene=scene.name,
+        scene=scene.unit,
         domain=scene.domain,
         side=facts.side,
         region=scene.region,

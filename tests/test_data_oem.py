@@ -1,0 +1,297 @@
+"""OpenEarthMap cross-continent: sizes, lists, regions, missing xBD images, coordinate systems or none."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.datasets.oem import RECIPE, regions
+from benchmarks.legends import OEM_8
+from benchmarks.prepared.labels import load_labels
+from benchmarks.prepared.manifest import Manifest, load_manifest
+from benchmarks.prepared.raw import RawTree
+from benchmarks.prepared.reader import open_prepared
+from benchmarks.tasks import TileRef
+from tests.aerial_files import OEM_PLACES, OEM_SIZES, geotiff, region_of, write_oem
+from tests.conftest import TINY, Program, Result, assert_refused, bodies
+
+TASK = "oem_cc"
+TRIAL = ("--suite", "all", "--seeds", 1, *TINY[2:], "--method", "frozen", "--backbone", "dinov3", "--task", TASK)
+XBD = [region.name for region in regions().values() if region.xbd]
+
+
+def prepare(program: Program, root: Path, *more: object, out: str = "data") -> Result:
+    """Prepare `root/raw` in tiles of 64 pixels."""
+    where = ("--raw", root / "raw", "--out", root / out, "--tile", 64, "--workers", 1)
+    return program("data", "prepare", TASK, *where, *more)
+
+
+def manifest(root: Path, out: str = "data") -> Manifest:
+    return load_manifest(root / out / TASK / "manifest.jsonl")
+
+
+def home(root: Path) -> Path:
+    return root / "raw" / "OpenEarthMap_wo_xBD"
+
+
+def tiles_of(name: str, root: Path, out: str = "data") -> list[tuple[int, int, int, int]]:
+    """The windows of an image's tiles."""
+    rows = [row.window for row in manifest(root, out).tiles if row.tile.startswith(f"{name}_r")]
+    return [(window.row, window.col, window.height, window.width) for window in rows]
+
+
+def test_the_label_map_is_the_legend() -> None:
+    labels = load_labels("oem8")
+    assert {value.target: value.colour for value in labels.values if value.raw} == OEM_8
+    assert (labels.classes, labels.values[0].target) == (tuple(OEM_8), None)
+
+
+def test_the_table_of_regions_has_the_official_numbers() -> None:
+    assert len(regions()) == 97
+    assert len(XBD) == 22
+    default = RECIPE.choose([])
+    labelled: dict[str, Counter[str]] = {xbd: Counter() for xbd in ("without", "with")}
+    lists: Counter[str] = Counter()
+    for region in regions().values():
+        lists.update(region.labelled)
+        for xbd, counts in labelled.items():
+            counts[region.continent] += region.images({**default, "xbd": xbd})
+    assert lists == {"train": 3000, "val": 500}
+    continents = ("Europe", "Asia", "Africa", "North America", "South America", "Oceania")
+    assert [labelled["without"][name] for name in continents] == [806, 474, 596, 140, 524, 147]
+    assert [labelled["with"][name] for name in continents] == [855, 621, 596, 708, 524, 196]
+
+
+def test_tiles_sides_and_places(program: Program, tmp_path: Path) -> None:
+    files = write_oem(tmp_path / "raw")
+    result = prepare(program, tmp_path)
+    assert result.exit_code == 0, result
+    assert "78 images of 75 scenes, 0 already prepared, 78 to do" in result.text
+    assert "others: prepared 60 tiles of 50 scenes; official table of regions implies 50 scenes: agrees" in result.text
+    assert "europe: prepared 26 tiles of 25 scenes; official table of regions implies 25 scenes: agrees" in result.text
+    assert "released schedule implies 8193 to 8200 tiles of 512 px" in result.text
+    reader, rows, seen = open_prepared(tmp_path / "data", TASK), manifest(tmp_path).tiles, set()
+    for row in rows:
+        name = row.tile.rpartition("_r")[0]
+        seen.add(name)
+        image, raw = (np.pad(a, ((0, 64), (0, 64), *[(0, 0)] * (a.ndim - 2))) for a in files[name])
+        box = np.s_[row.window.row : row.window.row + 64, row.window.col : row.window.col + 64]
+        sample = reader.read(TileRef(domain=row.domain, scene=row.scene, name=row.tile))
+        np.testing.assert_array_equal(sample.image, image[box])
+        np.testing.assert_array_equal(sample.label, np.where(raw[box] == 0, 255, raw[box].astype(int) - 1))
+        region = regions()[row.scene]
+        assert row.scene == region_of(name)
+        assert row.region == f"{row.scene}, {region.country}, {region.continent}"
+        assert row.side == ("target" if region.continent == "Europe" else "source")
+        assert (row.georef, row.footprint is None) == (
+            ("geotiff", False) if row.scene in OEM_PLACES else ("none", True)
+        )
+    assert seen == files.keys()
+    (vienna,) = [row.footprint for row in rows if row.tile.startswith("vienna_2")]
+    step = 64 * 5e-6
+    np.testing.assert_allclose(
+        vienna, [(16.3, 48.2), (16.3 + step, 48.2), (16.3 + step, 48.2 - step), (16.3, 48.2 - step)], atol=1e-7
+    )
+    for name, (longitude, latitude) in {"accra": (-0.2, 5.6), "dolnoslaskie": (17.0, 51.1)}.items():
+        for row in rows:
+            if row.scene == name:
+                assert row.footprint is not None
+                np.testing.assert_allclose(row.footprint[0], (longitude, latitude), atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("edge", "accra", "tokyo", "vienna"),
+    [
+        ("shift", [(0, 0), (0, 6), (36, 0), (36, 6)], [(0, 0), (0, 64), (0, 66), (1, 0), (1, 64), (1, 66)], 1),
+        ("pad", [(0, 0), (0, 64), (64, 0), (64, 64)], [(0, 0), (0, 64), (0, 128), (64, 0), (64, 64), (64, 128)], 1),
+        ("drop", [(0, 0)], [(0, 0), (0, 64)], 0),
+    ],
+)
+def test_edges_of_images_that_are_not_square(
+    program: Program,
+    tmp_path: Path,
+    edge: str,
+    accra: list[tuple[int, int]],
+    tokyo: list[tuple[int, int]],
+    vienna: int,
+) -> None:
+    files = write_oem(tmp_path / "raw")
+    assert {name: files[name][1].shape for name in OEM_SIZES} == OEM_SIZES
+    result = prepare(program, tmp_path, "--choose", f"edge={edge}")
+    assert result.exit_code == 0, result
+    assert [window[:2] for window in tiles_of("accra_1", tmp_path)] == accra
+    assert [window[:2] for window in tiles_of("tokyo_1", tmp_path)] == tokyo
+    assert tiles_of("vienna_1", tmp_path) == [(0, 0, 40, 50)] * vienna
+    assert edge != "shift" or RECIPE.choose([])["edge"] == "shift"
+
+
+def test_choices(program: Program, tmp_path: Path) -> None:
+    write_oem(tmp_path / "raw")
+    result = prepare(program, tmp_path, "--choose", "georgia=europe", "--choose", "labelled=train")
+    assert result.exit_code == 0, result
+    rows = manifest(tmp_path).tiles
+    assert {row.region for row in rows if row.scene == "svaneti"} == {"svaneti, Georgia, Europe"}
+    assert {row.side for row in rows if row.scene == "svaneti"} == {"target"}
+    assert not [row.tile for row in rows if row.tile.rpartition("_r")[0].endswith("_2")]
+    assert "europe: prepared 26 tiles of 26 scenes; official table of regions implies 26 scenes: agrees" in result.text
+
+
+def test_exchanged_lists_are_told_by_their_lengths(program: Program, tmp_path: Path) -> None:
+    write_oem(tmp_path / "raw")
+    prepare(program, tmp_path)
+    write_oem(tmp_path / "mirror" / "raw", swapped=True)
+    result = prepare(program, tmp_path / "mirror")
+    assert result.exit_code == 0, result
+    assert manifest(tmp_path / "mirror").tiles == manifest(tmp_path).tiles
+    assert manifest(tmp_path / "mirror").header.notes[0].startswith("val.txt is longer than test.txt")
+    assert not [note for note in manifest(tmp_path).header.notes if note.startswith("val.txt")]
+
+
+def test_what_is_left_out_and_other_numbers_are_told_and_kept(program: Program, tmp_path: Path) -> None:
+    write_oem(tmp_path / "raw")
+    result = prepare(program, tmp_path)
+    left, other = manifest(tmp_path).header.notes
+    assert left.startswith("xbd=without leaves out 813 images of 22 regions: adelaide, el_rodeo, ")
+    assert other.startswith("regions with other numbers of images than the official table (75): aachen 1 of 49, ")
+    assert left in result.text
+    assert other in result.text
+
+
+def test_xbd(program: Program, tmp_path: Path) -> None:
+    files = write_oem(tmp_path / "raw", compiled=XBD)
+    choose = ("--choose", "xbd=with")
+    assert prepare(program, tmp_path, out="without").exit_code == 0
+    assert {row.scene for row in manifest(tmp_path, "without").tiles}.isdisjoint(XBD)
+    result = prepare(program, tmp_path, *choose)
+    assert result.exit_code == 0, result
+    assert {row.scene for row in manifest(tmp_path).tiles} == regions().keys()
+    assert [row.domain for row in manifest(tmp_path).tiles if row.scene == "pedrogao_grande"] == ["europe"]
+    joplin = home(tmp_path) / "joplin"
+    shutil.copy(joplin / "labels" / "joplin_1.tif", joplin / "labels" / "joplin_7.tif")
+    with (home(tmp_path) / "train.txt").open("a") as file:
+        file.write("joplin_7.tif\n")
+    result = prepare(program, tmp_path, *choose, out="partly")
+    assert result.exit_code == 0, result
+    note = "listed images of xBD that are missing (1): joplin 1 (joplin_7)"
+    assert note in manifest(tmp_path, "partly").header.notes
+    assert note in result.text
+    assert {row.tile.rpartition("_r")[0] for row in manifest(tmp_path, "partly").tiles} == files.keys()
+    (joplin / "images" / "joplin_1.tif").unlink()
+    refused = prepare(program, tmp_path, *choose, out="less")
+    assert_refused(refused, "no image of these regions (1): joplin", "compile them from xBD", "xbd=without")
+
+
+def test_packed_and_beside_other_lists(program: Program, tmp_path: Path) -> None:
+    write_oem(tmp_path / "raw")
+    prepare(program, tmp_path)
+    (tmp_path / "packed" / "raw").mkdir(parents=True)
+    (tmp_path / "packed" / "raw" / "train.txt").write_text("of another data set\n")
+    shutil.make_archive(str(tmp_path / "packed" / "raw" / "OpenEarthMap"), "zip", tmp_path / "raw")
+    assert prepare(program, tmp_path / "packed").exit_code == 0
+    assert manifest(tmp_path / "packed").tiles == manifest(tmp_path).tiles
+
+
+def test_places_come_from_the_label_where_the_image_has_none(program: Program, tmp_path: Path) -> None:
+    files = write_oem(tmp_path / "raw")
+    prepare(program, tmp_path)
+    image = home(tmp_path) / "accra" / "images" / "accra_1.tif"
+    image.write_bytes(geotiff(files["accra_1"][0], None))
+    prepare(program, tmp_path, out="again")
+    assert manifest(tmp_path, "again").tiles == manifest(tmp_path).tiles
+
+
+def other_size(root: Path) -> None:
+    (home(root) / "aachen" / "labels" / "aachen_1.tif").write_bytes(geotiff(np.ones((64, 60), np.uint8), None))
+
+
+def lost_label(root: Path) -> None:
+    (home(root) / "aachen" / "labels" / "aachen_1.tif").unlink()
+
+
+def lost_image(root: Path) -> None:
+    (home(root) / "accra" / "images" / "accra_1.tif").unlink()
+
+
+def lost_region(root: Path) -> None:
+    shutil.rmtree(home(root) / "accra")
+
+
+def lost_list(root: Path) -> None:
+    (home(root) / "val.txt").unlink()
+
+
+def other_region(root: Path) -> None:
+    (home(root) / "val.txt").write_text("atlantis_1.tif\n")
+
+
+def ninth_class(root: Path) -> None:
+    (home(root) / "aachen" / "labels" / "aachen_1.tif").write_bytes(geotiff(np.full((64, 64), 9, np.uint8), None))
+
+
+def deep(root: Path) -> None:
+    (home(root) / "aachen" / "images" / "aachen_1.tif").write_bytes(geotiff(np.ones((64, 64, 3), np.uint16), None))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (other_size, ("aachen_1.tif has 60 x 64 pixels", "64 x 64")),
+        (lost_label, ("aachen_1.tif has no label",)),
+        (lost_image, ("accra_1.tif has no image",)),
+        (lost_region, ("no image of these regions (1): accra", "unpack")),
+        (lost_list, ("no val.txt",)),
+        (other_region, ("val.txt names 'atlantis_1.tif'", "oem.csv")),
+        (ninth_class, ("aachen_1.tif holds the value 9", "0 to 8")),
+        (deep, ("aachen_1.tif has 3 band(s) of type uint16",)),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_cannot_be_right_is_refused(
+    program: Program, tmp_path: Path, spoil: Callable[[Path], None], words: tuple[str, ...]
+) -> None:
+    write_oem(tmp_path / "raw")
+    spoil(tmp_path)
+    result = prepare(program, tmp_path)
+    assert result.exit_code == 2, result
+    assert all(word in result.text for word in words), result.text
+    assert "Traceback" not in result.err
+
+
+def test_a_listed_image_of_which_nothing_is_there_is_told(program: Program, tmp_path: Path) -> None:
+    write_oem(tmp_path / "raw")
+    for folder in ("images", "labels"):
+        (home(tmp_path) / "accra" / folder / "accra_1.tif").unlink()
+    assert prepare(program, tmp_path).exit_code == 0
+    assert "listed images that are missing (1): accra 1 (accra_1)" in manifest(tmp_path).header.notes
+
+
+def test_test_labels_are_never_used(tmp_path: Path) -> None:
+    write_oem(tmp_path)
+    image = tmp_path / "OpenEarthMap_wo_xBD" / "accra" / "images" / "accra_3.tif"
+    assert image.exists()
+    shutil.copy(image.parents[1] / "labels" / "accra_1.tif", image.parents[1] / "labels" / "accra_3.tif")
+    scenes = RECIPE.find(RawTree(tmp_path), RECIPE.choose([]))
+    assert {scene.name for scene in scenes if scene.part_of == "accra"} == {"accra_1", "accra_2"}
+
+
+def test_verify_stats_and_a_trial(program: Program, tmp_path: Path) -> None:
+    files = write_oem(tmp_path / "raw")
+    prepare(program, tmp_path, "--choose", "edge=pad")
+    data = ("--data", tmp_path / "data", "--workers", 1)
+    result = program("data", "verify", TASK, *data)
+    assert result.exit_code == 0, result
+    assert program("data", "stats", TASK, *data).exit_code == 0
+    result = program(*TRIAL, "--data-root", tmp_path / "data", "--results", tmp_path / "results")
+    assert result.exit_code == 0, result
+    (body,) = bodies(tmp_path / "results").values()
+    source = np.concatenate(
+        [image.reshape(-1, 3) for name, (image, _) in files.items() if regions()[region_of(name)].continent != "Europe"]
+    )
+    np.testing.assert_allclose(body["result"]["statistics"]["mean"], source.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(body["result"]["statistics"]["std"], source.std(0), rtol=1e-12)
+    assert body["result"]["classes"] == list(OEM_8)

@@ -145,6 +145,16 @@ class Described(Protocol):
         """Of each domain its side, ground sampling distance and bands, once for each camera."""
 
 
+class LonelyFiles(ValueError):
+    """Files of a data set lack their partners, so that nothing may be trained on it; the rest can still be verified."""
+
+    def __init__(self, message: str, faults: Sequence[str], rest: Reader) -> None:
+        """Take the message, a line about each such file, and a reader of the tiles that are whole."""
+        super().__init__(message)
+        self.faults = tuple(faults)
+        self.rest = rest
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
     """One supply of a task's tiles.
@@ -176,7 +186,7 @@ class DataSource:
     home: Path | None = None
 
     def open(self, where: SceneSizes | Path) -> Reader:
-        """Open the tiles. Raises `ValueError` where the data are missing or defective."""
+        """Open the tiles. Raises `ValueError` where the data are missing or defective, such as `LonelyFiles`."""
         module, function = self.opener.split(":")
         return cast(Reader, getattr(importlib.import_module(module), function)(where))
 

@@ -17,7 +17,7 @@ from harness.prepare import check_room, claim, plan_preparation, prepare_scenes,
 from harness.progress import counting
 from harness.records import replace_file
 from harness.trial import shift_text
-from harness.verify import file_source, jobs
+from harness.verify import file_source, jobs, open_whole
 from harness.verify import verify as verify_tiles
 
 
@@ -62,10 +62,11 @@ def verify(task: str, *, data: Path | None, workers: int) -> int:
     Raises:
         ValueError: a wrong name, or the data cannot be opened at all.
     """
-    root, reader = _open(task, data)
-    work = jobs(task, root, reader)
+    root = _root(task, data)
+    reader, faults = open_whole(task, root)
+    work = jobs(task, root, reader, faults if faults else None)
     with counting("verifying tiles", len(work)) as advance:
-        found = verify_tiles(task, work, workers, reader, advance)
+        found = verify_tiles(task, work, workers, reader, advance, faults)
     data_screen.show_verification(task, found)
     return int(bool(found.faults))
 
@@ -84,13 +85,18 @@ def stats(task: str, *, data: Path | None, workers: int) -> None:
     data_screen.show_statistics(find_task(task), found, path)
 
 
-def _open(task: str, data: Path | None) -> tuple[Path, Reader]:
-    """A task's files: the data root, and their reader. Raises `ValueError` where there are none."""
-    source = file_source(task)
-    root = data or source.home
+def _root(task: str, data: Path | None) -> Path:
+    """Where a task's files lie. Raises `ValueError` if nobody says."""
+    root = data or file_source(task).home
     if root is None:
         raise ValueError(f"task {task}: give --data DIR, the folder that `data prepare` was given as --out")
-    return root, source.open(root)
+    return root
+
+
+def _open(task: str, data: Path | None) -> tuple[Path, Reader]:
+    """A task's data root and the reader of its files. Raises `ValueError` where there are none."""
+    root = _root(task, data)
+    return root, file_source(task).open(root)
 
 
 def show(task: str, *, data: Path | None, shift: Shift, out: Path | None, tiles: int, seed: int) -> None:

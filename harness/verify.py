@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from benchmarks.prepared.manifest import FILE
 from benchmarks.prepared.reader import PreparedReader
-from benchmarks.tasks import IGNORE, DataSource, Reader, TileRef
+from benchmarks.tasks import IGNORE, DataSource, LonelyFiles, Reader, TileRef
 from harness.lookup import find_task
 from harness.pool import each
 
@@ -91,13 +91,29 @@ class Job:
     tiles: tuple[TileRef, ...]
 
 
-def jobs(task: str, root: Path, reader: Reader) -> list[Job]:
-    """All tiles of all domains, a few at a time. Raises `ValueError` for a domain without tiles."""
+def jobs(task: str, root: Path, reader: Reader, faults: list[str] | None = None) -> list[Job]:
+    """All tiles of all domains, a few at a time.
+
+    Args:
+        task: name of the task.
+        root: the data root.
+        reader: of the data set.
+        faults: takes the complaint about a domain without tiles.
+
+    Raises:
+        ValueError: a domain has no tiles, and there is no list to take the complaint.
+    """
     open_once.cache_clear()  # what this process opened before may have changed since
     source = file_source(task)
     made = []
     for domain in (source.source, *source.targets):
-        tiles = reader.tiles(domain)
+        try:
+            tiles = reader.tiles(domain)
+        except ValueError as fault:
+            if faults is None:
+                raise
+            faults.append(str(fault))
+            continue
         made += [Job(task=task, root=root, tiles=tuple(tiles[i : i + _CHUNK])) for i in range(0, len(tiles), _CHUNK)]
     return made
 
@@ -110,13 +126,32 @@ def file_source(task: str) -> DataSource:
     return source
 
 
+def open_whole(task: str, root: Path) -> tuple[Reader, list[str]]:
+    """The reader of the tiles that are whole, and a line about each file without its partner.
+
+    Raises:
+        ValueError: the data cannot be opened at all.
+    """
+    try:
+        return file_source(task).open(root), []
+    except LonelyFiles as found:
+        return found.rest, list(found.faults)
+
+
 @lru_cache(maxsize=1)
 def open_once(task: str, root: Path) -> Reader:
     """The reader of a job's data, opened once per worker process."""
-    return file_source(task).open(root)
+    return open_whole(task, root)[0]
 
 
-def verify(task: str, work: Sequence[Job], workers: int, reader: Reader, on_tiles: Callable[[], None]) -> Verification:
+def verify(
+    task: str,
+    work: Sequence[Job],
+    workers: int,
+    reader: Reader,
+    on_tiles: Callable[[], None],
+    known: Sequence[str] = (),
+) -> Verification:
     """Read every tile of a data set once.
 
     Args:
@@ -125,6 +160,7 @@ def verify(task: str, work: Sequence[Job], workers: int, reader: Reader, on_tile
         workers: processes; 0 for one per core.
         reader: of the data set.
         on_tiles: called after every few tiles.
+        known: faults that were found before.
 
     Raises:
         ValueError: a worker was killed.
@@ -135,7 +171,7 @@ def verify(task: str, work: Sequence[Job], workers: int, reader: Reader, on_tile
         assert isinstance(found, Found), found
         by_domain[found.domain] += found
         on_tiles()
-    faults = sorted(fault for found in by_domain.values() for fault in found.faults)
+    faults = [*known, *sorted(fault for found in by_domain.values() for fault in found.faults)]
     for found in by_domain.values():
         faults += _flat_bands(found)
     if isinstance(reader, PreparedReader):

@@ -143,6 +143,40 @@ def test_a_folder_of_the_released_code_is_verified_without_checksums(program: Pr
     assert_refused(result, str(path), "data verify fbp_cs")
 
 
+@pytest.mark.parametrize("kind", ["image", "label"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_lost_partner_in_such_a_folder_is_a_fault(program: Program, tmp_path: Path, kind: str, workers: int) -> None:
+    files = write_fbp(tmp_path, scenes=2)
+    tile = next(iter(files.values()))
+    lost, left, lacks = tile.image_path, tile.label_path, "an image"
+    if kind == "label":
+        lost, left, lacks = left, lost, "a label"
+    lost.unlink()
+    result = program("data", "verify", "fbp_cs", "--data", tmp_path, "--workers", workers)
+    assert result.exit_code == 1, result
+    assert f"fault {left} lacks {lacks}; add or remove" in result.out
+    assert "1 faults" in result.out
+    stats = program("data", "stats", "fbp_cs", "--data", tmp_path, "--workers", 1)
+    assert_refused(stats, f"{left.parent}: {left.parent.name}s without {lacks}")
+
+
+def test_a_domain_that_lost_all_partners_is_a_fault_beside_them(program: Program, tmp_path: Path) -> None:
+    files = write_fbp(tmp_path, scenes=2)
+    lost = [tile.label_path for name, tile in files.items() if name.startswith("crop_GF1_")]
+    for path in lost:
+        path.unlink()
+    verify = ("data", "verify", "fbp_cs", "--data", tmp_path, "--workers", 1)
+    result = program(*verify)
+    assert result.exit_code == 1, result
+    assert "fault no tile of domain 'gf1'" in result.out
+    assert f"{len(lost) + 1} faults" in result.out
+    for tile in files.values():
+        if tile.label_path.exists():
+            tile.label_path.rename(tile.label_path.with_name(f"{tile.label_path.stem}_24label.png"))
+    result = program(*verify)
+    assert_refused(result, "without a label")
+
+
 # Statistics
 
 

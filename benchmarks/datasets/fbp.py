@@ -29,7 +29,7 @@ from PIL import Image
 from benchmarks.datasets.tiff import RawTiff, read_tiff
 from benchmarks.legends import FBP_24
 from benchmarks.prepared.reader import is_prepared, open_prepared
-from benchmarks.tasks import IGNORE, AbsentData, ImageHWC, LabelHW, Reader, Sample, TileRef
+from benchmarks.tasks import IGNORE, AbsentData, ImageHWC, LabelHW, LonelyFiles, Reader, Sample, TileRef
 
 TASK = "fbp_cs"
 SOURCE = "gf2"
@@ -124,7 +124,8 @@ def open_fbp(root: Path) -> Reader:
 
     Raises:
         ValueError: a folder is missing or empty, an image or label lacks its partner, a target's sensor cannot be told,
-            or a scene lies in source and target; both kinds are there. Names what was found and the remedy.
+            or a scene lies in source and target; both kinds are there. Names what was found and the remedy. It is
+            `LonelyFiles` where only some partners are missing.
     """
     if is_prepared(root, TASK):
         if (root / _FOLDER).is_dir():
@@ -132,17 +133,22 @@ def open_fbp(root: Path) -> Reader:
         return open_prepared(root, TASK)
     base = _data_folder(root)
     pairs: dict[TileRef, _Pair] = {}
+    lonely: list[tuple[Path, str]] = []
     for side in ("source_dir", "target_dir"):
         images = _files(base / side / "image", _IMAGE_SUFFIXES)
         labels = _files(base / side / "label", _LABEL_SUFFIXES)
-        _check_partners(base / side, images, labels)
-        for stem in sorted(images):
+        lonely += _lonely(images, labels)
+        for stem in sorted(images.keys() & labels.keys()):
             tile = TileRef(
                 domain=SOURCE if side == "source_dir" else _sensor(images[stem]), scene=_scene(stem), name=stem
             )
             pairs[tile] = _Pair(image=images[stem], label=labels[stem])
     _check_disjoint(pairs)
-    return FbpReader(pairs, _fingerprint(root, pairs))
+    reader = FbpReader(pairs, _fingerprint(root, pairs))
+    if lonely:
+        refusal = _refusal(lonely, reader)
+        raise refusal if pairs else ValueError(str(refusal))
+    return reader
 
 
 def _data_folder(root: Path) -> Path:
@@ -178,13 +184,20 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return by_stem
 
 
-def _check_partners(side: Path, images: Mapping[str, Path], labels: Mapping[str, Path]) -> None:
-    """Every image needs its label and every label its image."""
+def _lonely(images: Mapping[str, Path], labels: Mapping[str, Path]) -> list[tuple[Path, str]]:
+    """Images without their label, then labels without their image, each with what it lacks."""
+    return [
+        *((images[stem], "a label") for stem in sorted(images.keys() - labels.keys())),
+        *((labels[stem], "an image") for stem in sorted(labels.keys() - images.keys())),
+    ]
+
+
+def _refusal(lonely: Sequence[tuple[Path, str]], rest: Reader) -> LonelyFiles:
     remedy = "add or remove them (a label has the name of its image, ending .png and without _24label)"
-    if lonely := sorted(images.keys() - labels.keys()):
-        raise ValueError(f"{side / 'image'}: images without a label: {_some(lonely)}; {remedy}")
-    if lonely := sorted(labels.keys() - images.keys()):
-        raise ValueError(f"{side / 'label'}: labels without an image: {_some(lonely)}; {remedy}")
+    first, lacks = lonely[0]
+    alike = [path.stem for path, lack in lonely if (path.parent, lack) == (first.parent, lacks)]
+    message = f"{first.parent}: {first.parent.name}s without {lacks}: {_some(alike)}; {remedy}"
+    return LonelyFiles(message, [f"{path} lacks {lack}; {remedy}" for path, lack in lonely], rest)
 
 
 def _some(names: Sequence[str]) -> str:

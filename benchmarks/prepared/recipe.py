@@ -208,7 +208,9 @@ def made_of(recipe: Recipe, scenes: Iterable[Scene], choices: Choices, tile_px: 
 
 def learnt(scenes: Iterable[Scene]) -> str:
     """Hash of what is known of scenes beside their pixels."""
-    facts = [[scene.name, scene.domain, scene.region, scene.date, scene.centre, scene.notes, scene.unit] for scene in scenes]
+    facts = [
+        [scene.name, scene.domain, scene.region, scene.date, scene.centre, scene.notes, scene.unit] for scene in scenes
+    ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 

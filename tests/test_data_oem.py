@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rasterio.crs import CRS
 
 from benchmarks.datasets.oem import RECIPE, regions
 from benchmarks.legends import OEM_8
@@ -189,8 +190,9 @@ def test_xbd(program: Program, tmp_path: Path) -> None:
 def test_packed_and_beside_other_lists(program: Program, tmp_path: Path) -> None:
     write_oem(tmp_path / "raw")
     prepare(program, tmp_path)
-    (tmp_path / "packed" / "raw").mkdir(parents=True)
-    (tmp_path / "packed" / "raw" / "train.txt").write_text("of another data set\n")
+    other = tmp_path / "packed" / "raw" / "other" / "train.txt"
+    other.parent.mkdir(parents=True)
+    other.write_text("of another data set\n")
     shutil.make_archive(str(tmp_path / "packed" / "raw" / "OpenEarthMap"), "zip", tmp_path / "raw")
     assert prepare(program, tmp_path / "packed").exit_code == 0
     assert manifest(tmp_path / "packed").tiles == manifest(tmp_path).tiles
@@ -203,6 +205,15 @@ def test_places_come_from_the_label_where_the_image_has_none(program: Program, t
     image.write_bytes(geotiff(files["accra_1"][0], None))
     prepare(program, tmp_path, out="again")
     assert manifest(tmp_path, "again").tiles == manifest(tmp_path).tiles
+
+
+def test_degrees_beyond_the_earth_are_no_place(program: Program, tmp_path: Path) -> None:
+    """Some writers name a system and leave pixel numbers for coordinates."""
+    files = write_oem(tmp_path / "raw")
+    data = geotiff(files["lima_1"][0], CRS.from_epsg(4326), 0, 0, 4, photometric="RGB")
+    (home(tmp_path) / "lima" / "images" / "lima_1.tif").write_bytes(data)
+    assert prepare(program, tmp_path).exit_code == 0
+    assert [(row.footprint, row.georef) for row in manifest(tmp_path).tiles if row.scene == "lima"] == [(None, "none")]
 
 
 def other_size(root: Path) -> None:

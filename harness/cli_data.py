@@ -72,6 +72,19 @@ def verify(task: TaskName, root: Root = None, workers: Workers = 0) -> None:
 
 
 @data.command()
+def audit(
+    task: TaskName,
+    root: Root = None,
+    workers: Workers = 0,
+    radius: Annotated[int, typer.Option("--radius", help="Bits of 256 by which near duplicates may differ.")] = 24,
+) -> None:
+    """Look for common ground of source and targets: exit code 1 if a target leaks; kept, so that tables cite it."""
+    from harness import data_driver
+
+    raise typer.Exit(data_driver.audit(task, data=root, workers=workers, radius=radius))
+
+
+@data.command()
 def stats(task: TaskName, root: Root = None, workers: Workers = 0) -> None:
     """Measure band means and deviations, and the spectral shift per class; kept beside the manifest for training."""
     from harness import data_driver

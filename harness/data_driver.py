@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.prepared.audit_report import report_path
 from benchmarks.prepared.reader import PreparedReader
 from benchmarks.recipes import RECIPES
 from benchmarks.tasks import AS_IS, Described, Reader, Shift
-from harness import data_screen
+from harness import audit_screen, data_screen
 from harness.contact_sheet import make_sheet
 from harness.data_info import show_sheet, show_task, task_facts
 from harness.data_statistics import measure, store
@@ -69,6 +70,33 @@ def verify(task: str, *, data: Path | None, workers: int) -> int:
         found = verify_tiles(task, work, workers, reader, advance, faults)
     data_screen.show_verification(task, found)
     return int(bool(found.faults))
+
+
+def audit(task: str, *, data: Path | None, workers: int, radius: int) -> int:
+    """Look for common ground of source and targets; store the report, which tables cite.
+
+    Returns:
+        The exit code: 1 if there are leaks, else 0.
+
+    Raises:
+        ValueError: a wrong name or radius, or missing or defective data.
+    """
+    from harness.audit import audit as compare
+    from harness.audit import check_radius, mark_all  # imagehash, shapely
+    from harness.audit import store as store_report
+
+    check_radius(radius)
+    described, source = find_task(task), file_source(task)
+    root, reader = _open(task, data)
+    work = jobs(task, root, reader)
+    with counting("reading tiles", len(work)) as advance:
+        marks = mark_all(work, described.bands, reader, workers, advance)
+    with counting("comparing source and targets", len(source.targets) + 1) as advance:
+        report = compare(described.name, source, reader, marks, radius, workers, advance)
+    path = report_path(described.name, reader, root)
+    store_report(report, path)
+    audit_screen.show_audit(report, path)
+    return int(report.leaks > 0)
 
 
 def stats(task: str, *, data: Path | None, workers: int) -> None:

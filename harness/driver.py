@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import screen
+from harness.audit_status import renew
 from harness.bench_setup import Setup
 from harness.cluster import run_ray
 from harness.lookup import find, find_methods, find_scale
@@ -74,6 +75,7 @@ def run_suite(request: Request, running: Running) -> int:
         plan = expanded.beside(store, fresh=running.fresh)
         screen.show_plan(plan)
         plan = _check_files(plan, folder / "checked.json")
+        renew([planned.trial for planned in plan.trials if planned.status is Status.CACHED], store)
         pending = plan.pending[: running.max_trials or None]
         # a suite without pending trials leaves MLflow alone: opening it costs seconds
         tracker = Tracker(folder, request.scale) if running.track and pending else None

@@ -172,6 +172,17 @@ class RecordStore:
                 replace_file(self.path(record.key).with_suffix(suffix), data)
             replace_file(self.path(record.key), text)
 
+    def annotate(self, key: str, **facts: Any) -> None:
+        """Add facts to the `run` part of a record that is there; all else stays as it lies on the disk.
+
+        Raises:
+            ValueError: the folder cannot be written.
+        """
+        body = json.loads(self.path(key).read_bytes())
+        body["run"] |= facts
+        with writable(self.folder):
+            replace_file(self.path(key), json.dumps(body, indent=1, allow_nan=False).encode())
+
     def load(self, key: str) -> Record | None:
         """The record of a key, or None. A corrupt one is warned about and counts as missing; `repair` renames it."""
         path = self.path(key)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.audit_status import audit_text
 from harness.metrics import Bootstrap, Interval, by_scene, interval
 from harness.records import Record
 from harness.rows import current, row_of, table_of
@@ -286,5 +287,5 @@ def _caption(rows: list[_Row], inputs: Mapping[str, Any]) -> str:
         f"n = seeds ({', '.join(map(str, seeds))}); {recipe}. Brackets: 95 % bootstrap over {scenes} target scenes and "
         f"seeds; Δ frozen is paired over common seeds, * marks an interval without 0 (from {MIN_SEEDS} seeds and "
         f"{MIN_SCENES} scenes on). Last: final weights. Oracle: checkpoint chosen on the target; Gap: what that choice "
-        f"adds. Params: trainable, without the head."
+        f"adds. Params: trainable, without the head. {audit_text(record for row in rows for record in row.records)}"
     )

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.tasks import Reader
+from harness.audit_status import audit_of
 from harness.evaluate import Point, Selector, confusion_per_tile
 from harness.metrics import Areas
 from harness.optim import build_optimizer, build_schedule, count_parameters
@@ -66,6 +67,7 @@ def _run(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     reader = trial.open_reader()
+    run |= audit_of(trial, reader)
     split = split_tiles(reader, trial.data.source, trial.data.targets, trial.protocol.max_tiles)
     statistics = source_statistics(reader, split.train)
     model = build_segmentor(trial).to(device)

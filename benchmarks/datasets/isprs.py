@@ -61,8 +61,14 @@ def find_scenes(tree: RawTree, choices: Choices) -> Sequence[Scene]:
     if choices["target"] == "test":
         vaihingen = [found for found in vaihingen if int(found[0]) in VAIHINGEN_TEST]
     return [
-        *(Scene(name=f"top_potsdam_{key}", domain="potsdam", image=i, label=m) for key, i, m in potsdam),
-        *(Scene(name=f"area{key}", domain="vaihingen", image=i, label=m) for key, i, m in vaihingen),
+        *(
+            Scene(name=f"top_potsdam_{key}", domain="potsdam", image=i, label=m, region="Potsdam")
+            for key, i, m in potsdam
+        ),
+        *(
+            Scene(name=f"area{key}", domain="vaihingen", image=i, label=m, region="Vaihingen")
+            for key, i, m in vaihingen
+        ),
     ]
 
 

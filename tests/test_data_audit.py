@@ -17,7 +17,9 @@ from pyproj import Geod
 
 from benchmarks.prepared.manifest import Manifest, TileRow, load_manifest
 from benchmarks.tasks import TileRef
+from harness.audit_status import audit_of
 from harness.likeness import alike, hashes
+from harness.plan import Request, make_plan
 from harness.tile_marks import Marks, mark
 from tests.conftest import TINY, Program, Result, assert_refused, bodies
 from tests.data_files import blobs, colours, write_isprs, write_loveda
@@ -229,7 +231,7 @@ def field(rng: np.random.Generator, height: int, width: int, slope: float = 2.5)
 def test_adjacent_tiles_without_coordinates(program: Program, tmp_path: Path) -> None:
     loveda = prepare(program, tmp_path, TASK, write_loveda, 256, per_side=2, px=256)
     rng = np.random.default_rng(3)
-    ground = np.repeat(field(rng, 256, 512, 3.0)[..., None], 3, 2)
+    ground = np.repeat(field(rng, 512, 1024, 3.0)[:256, :512, None], 3, 2)  # a part, for the whole is periodic
     source, target = loveda.of("rural")[0], loveda.of("urban")[1]
     for left, right, found in (
         (ground[:, :256], ground[:, 256:], ["border"]),
@@ -245,9 +247,11 @@ def test_adjacent_tiles_without_coordinates(program: Program, tmp_path: Path) ->
             assert not finding["leak"]
             assert finding["examples"][0]["second"] == f"urban/{target.tile}"
     loveda.paint(target, ground[:, 256:])
-    lon = {"rural": 8.0, "urban": 9.0}
-    loveda.rewrite(lambda row: place(row, lon[row.domain], 50.0))
-    assert checks(audited(loveda, 0)["urban"]) == [], "coordinates say more than borders"
+    loveda.paint(source, ground[:, :256])
+    lon = {source.tile: 8.0, target.tile: 9.0}
+    for placed, found in (({source.tile}, ["border"]), ({source.tile, target.tile}, [])):
+        loveda.rewrite(lambda row, placed=placed: place(row, lon[row.tile], 50.0) if row.tile in placed else row)
+        assert checks(audited(loveda, 0)["urban"]) == found, "coordinates of both say more than borders"
 
 
 # Places
@@ -368,10 +372,14 @@ def test_a_folder_of_the_released_code(program: Program, tmp_path: Path) -> None
     assert result.exit_code == 0, result
     assert "8 of 8" not in result.text
     assert "4 of 4 of gf2, 4 of 4 of planetscope" in result.text
+    request = Request(suite="smoke", scale="test", tasks=["fbp_cs"], methods=["frozen"], data_root=tmp_path)
+    trial = make_plan(request, None).pending[0]
+    assert audit_of(trial, trial.open_reader())["audit"]["outcomes"]["gf1"] == "cannot be verified"
     body = json.loads((tmp_path / "fbp_cs.audit.json").read_text())
     assert [pair["second"] for pair in body["pairs"]] == ["planetscope", "gf1", "sentinel2", "source_val"]
     source, target = (next(t for name, t in files.items() if name.startswith(start)) for start in ("GF2", "crop_GF1"))
-    write_image(target.image_path, source.image)
+    write_image(target.image_path, source.image, compression="zlib")
+    assert audit_of(trial, trial.open_reader()) == {"audit": {"state": "out of date"}}
     result = program(*audit)
     assert result.exit_code == 1, result
     assert "gf2 - gf1: overlap found (exact duplicate (1 pairs))" in result.text

@@ -1,10 +1,13 @@
-"""What `bench modules` measures a block with. Free of torch: whether the device is there, `bench_step.where` says."""
+"""What `bench modules` and `bench data` measure with. Free of torch: `bench_step.where` says if the device is there."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
+from benchmarks.prepared.manifest import DType
+from benchmarks.recipes import RECIPES
 from harness.lookup import find
 
 HEAD_WIDTH = 64
@@ -54,3 +57,46 @@ class Setup:
     def side(self) -> int:
         """Rows and columns of the token grid."""
         return math.isqrt(self.tokens)
+
+
+MADE = "fbp_cs"
+"""The task whose official files `bench data` makes itself."""
+
+BANDS: dict[str, tuple[str, DType]] = {
+    "3": ("loveda_r2u", "uint8"),
+    "4": ("fbp_cs", "uint8"),
+    "32": ("whu_ohs_cr", "uint16"),
+}
+"""Numbers of bands that tiles are made with: a task that has as many, and their type there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSetup:
+    """Which files `bench data` prepares and feeds.
+
+    Args:
+        task: whose recipe.
+        raw: its official files; None for made ones.
+        choose: what `data prepare` is told.
+        scenes: so many of each domain at most.
+        bands: besides the task's own tiles, made ones of so many bands.
+        repeats: samples of each time.
+    """
+
+    task: str = MADE
+    raw: Path | None = None
+    choose: tuple[str, ...] = ()
+    scenes: int = 2
+    bands: tuple[int, ...] = ()
+    repeats: int = 7
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured."""
+        find("task with a recipe", self.task, RECIPES)
+        for name, least in (("scenes", 1), ("repeats", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
+        for number in self.bands:
+            find("number of bands", str(number), BANDS)
+        if self.raw is None and self.task != MADE:
+            raise ValueError(f"files of {self.task} are not made here: give --raw DIR with official ones, or {MADE}")

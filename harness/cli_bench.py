@@ -1,13 +1,14 @@
-"""The commands `bench trial` and `bench modules`: parse, call. No logic."""
+"""The commands `bench trial`, `bench modules` and `bench data`: parse, call. No logic."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness import driver
-from harness.bench_setup import Setup
+from harness.bench_setup import MADE, DataSetup, Setup
 
 bench = typer.Typer(no_args_is_help=True, help="Measure what the harness itself costs, and the methods.")
 
@@ -59,3 +60,28 @@ def bench_modules(
         threads=threads,
     )
     raise typer.Exit(driver.bench_modules(method, setup, as_json=as_json))
+
+
+@bench.command("data")
+def bench_data(
+    task: Annotated[str, typer.Argument(help="Whose recipe (see `list tasks`).", metavar="[TASK]")] = MADE,
+    raw: Annotated[
+        Path | None,
+        typer.Option("--raw", help="Folder of official files; without it, small ones are made.", show_default=False),
+    ] = None,
+    choose: Annotated[
+        list[str], typer.Option("--choose", help="As for `data prepare` (repeatable).", show_default=False)
+    ] = [],  # noqa: B006
+    scenes: Annotated[int, typer.Option("--scenes", help="Scenes of each domain at most.")] = 2,
+    bands: Annotated[
+        list[int],
+        typer.Option("--bands", help="Feed made tiles of so many bands: 3, 4, 32 (repeatable).", show_default=False),
+    ] = [],  # noqa: B006
+    repeats: Annotated[int, typer.Option("--repeats", help="Samples of each time, in turn with plain reading.")] = 7,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+) -> None:
+    """Tiles per second and core of `data prepare` and of the training pipeline, beside plainly reading the files."""
+    from harness import data_driver
+
+    setup = DataSetup(task=task, raw=raw, choose=tuple(choose), scenes=scenes, bands=tuple(bands), repeats=repeats)
+    data_driver.bench(setup, as_json=as_json)

@@ -10,6 +10,7 @@ from benchmarks.prepared.reader import PreparedReader
 from benchmarks.recipes import RECIPES
 from benchmarks.tasks import AS_IS, Described, Reader, Shift
 from harness import audit_screen, data_screen
+from harness.bench_setup import DataSetup
 from harness.contact_sheet import make_sheet
 from harness.data_info import show_sheet, show_task, task_facts
 from harness.data_statistics import measure, store
@@ -52,6 +53,19 @@ def prepare(
             prepare_scenes(plan, todo, workers, advance)
         manifest = write_manifest(plan)
     data_screen.show_prepared(plan, manifest)
+
+
+def bench(setup: DataSetup, *, as_json: bool) -> None:
+    """Measure and show how fast a task is prepared and fed.
+
+    Raises:
+        ValueError: a wrong choice, or official files missing or damaged.
+    """
+    from harness.bench_data import measure, parts  # torch
+
+    with counting("measuring", parts(setup)) as advance:
+        found = measure(setup, advance)
+    data_screen.show_speeds(found, setup, as_json=as_json)
 
 
 def verify(task: str, *, data: Path | None, workers: int) -> int:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
 from benchmarks.prepared.manifest import Manifest
 from benchmarks.prepared.recipe import Expected
 from benchmarks.tasks import Task
+from harness.bench_setup import DataSetup
 from harness.data_statistics import DomainStatistics, TaskStatistics
 from harness.prepare import Plan
 from harness.screen import console, show_listing
 from harness.verify import Found, Verification
+
+if TYPE_CHECKING:  # torch
+    from harness.bench_data import Speed
 
 _NOTES = 5
 _FAULTS = 20
@@ -79,6 +86,40 @@ def _span(limits: tuple[int, int]) -> str:
 
 def _within(count: int, limits: tuple[int, int] | None) -> bool:
     return limits is None or limits[0] <= count <= limits[1]
+
+
+def show_speeds(found: Sequence[Speed], setup: DataSetup, *, as_json: bool) -> None:
+    """How fast data are prepared and fed beside plain reading, as a table with what it means, or as JSON."""
+    if as_json:
+        console.print_json(data={"task": setup.task, "repeats": setup.repeats, "speeds": [asdict(s) for s in found]})
+        return
+    rows = [
+        {
+            "what": speed.what,
+            "bands": speed.bands,
+            "tiles": speed.tiles,
+            "MB": f"{speed.megabytes:.0f}",
+            "tiles/s": f"{speed.tiles_per_second:.1f}",
+            "plain": f"{speed.plain_tiles_per_second:.0f}",
+            "time ×": f"{speed.ratio:.1f}",
+            "IQR": f"{speed.ratio_high - speed.ratio_low:.1f}",
+            "CPU ×": f"{speed.cpu_ratio:.1f}",
+            "MB per CPU s": f"{speed.cpu_megabytes_per_second:.0f}",
+        }
+        for speed in found
+    ]
+    show_listing(f"{setup.task}, tiles of 512 px, one core, medians of {setup.repeats} repeats", rows)
+    console.print(
+        "prepare: official files to tiles and manifest; reader: tiles to arrays; pipeline: reader, resize, crop,\n"
+        "flip, jitter, pack, collate as at scale paper (16 bits: crop and flip); plain: only reading the same files\n"
+        "and, for prepare, writing the same bytes to as many files, both with fsync. Just written files lie in\n"
+        "memory: no disk is as fast. time ×: over the plain one, in turn; IQR: of these; CPU ×: of CPU times.\n"
+        "MB per CPU s: read and written by CPU time; a slower disk or network is waited for, a faster one waits.\n"
+        "Compare ratios, not times: these are of this machine at this hour.",
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )
 
 
 def show_verification(task: str, found: Verification) -> None:

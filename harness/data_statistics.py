@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.prepared.manifest import STATISTICS
 from benchmarks.prepared.reader import PreparedReader
-from benchmarks.prepared.statistics import SCHEMA
+from benchmarks.prepared.statistics import SCHEMA, valid_pixels
 from benchmarks.tasks import IGNORE, Reader
 from harness.pool import each
 from harness.records import replace_file
@@ -126,7 +126,7 @@ def _sum(job: Job) -> dict[int, Sums]:
     total: dict[int, Sums] = {}
     for tile in job.tiles:
         sample = reader.read(tile)
-        valid = sample.image.any(-1)
+        valid = valid_pixels(sample.image)
         pixels, label = sample.image[valid], sample.label[valid]
         wide = pixels.astype(np.float64 if pixels.dtype.kind == "f" else np.int64)
         for index in np.unique(label[label != IGNORE]).tolist():

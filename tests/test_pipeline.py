@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -14,7 +15,16 @@ import torch
 
 from benchmarks.catalogue import FBP_CS
 from benchmarks.tasks import IGNORE, Sample, TileRef
-from harness.pipeline import Batch, PhotometricJitter, Statistics, evaluation_batches, source_statistics, train_batches
+from harness.pipeline import (
+    Batch,
+    PhotometricJitter,
+    QuickCrop,
+    RandomCrop,
+    Statistics,
+    evaluation_batches,
+    source_statistics,
+    train_batches,
+)
 from harness.scales import SCALES, Protocol
 from harness.split import split_tiles, spread
 
@@ -167,6 +177,22 @@ def test_a_crop_of_one_class_is_redrawn() -> None:
     assert monotonous[0.75] < monotonous[1.0]
 
 
+@pytest.mark.parametrize("ratio", [0.4, 0.75, 1.0])
+def test_crops_are_those_of_mmsegmentation(ratio: float) -> None:
+    ours, theirs = (crop((CROP, CROP), cat_max_ratio=ratio) for crop in (QuickCrop, RandomCrop))
+    rng = np.random.default_rng(0)
+    for seed in range(60):
+        label = rng.choice([0, 1, IGNORE], size=(60, 50), p=rng.dirichlet((0.5, 0.5, 0.5))).astype(np.uint8)
+        if seed % 7 == 0:
+            label[:] = rng.choice([0, IGNORE])
+        results = {"img": coded(label), "gt_seg_map": label, "seg_fields": ["gt_seg_map"]}
+        boxes = []
+        for crop in (ours, theirs):
+            np.random.seed(seed)
+            boxes.append((tuple(crop.crop_bbox(results)), np.random.randint(1 << 30)))
+        assert boxes[0] == boxes[1], "the same box, after as many draws"
+
+
 def test_statistics_use_labelled_pixels_only() -> None:
     rng = np.random.default_rng(0)
     samples, valid = {}, []
@@ -226,6 +252,45 @@ def test_jitter_moves_the_visible_bands_and_no_other() -> None:
         assert np.array_equal(jitter(image[..., [3, 2, 1, 0]], (2, 1, 0), seed), out[..., [3, 2, 1, 0]]), "any order"
     assert moved > 15
     assert np.array_equal(image, kept), "the reader's array is left alone"
+
+
+def plainly_jittered(image: npt.NDArray[np.uint8], rgb: list[int]) -> npt.NDArray[np.uint8]:
+    """What `PhotometricJitter` says it does, pixel by pixel in NumPy."""
+
+    def affine(values: npt.NDArray[np.uint8], gain: float = 1.0, shift: float = 0.0) -> npt.NDArray[np.uint8]:
+        return np.clip(values.astype(np.float32) * gain + shift, 0, 255).astype(np.uint8)
+
+    image = image.copy()
+    visible = np.ascontiguousarray(image[..., rgb])
+    if np.random.randint(2):
+        visible = affine(visible, shift=np.random.uniform(-32, 32))
+    contrast_first = np.random.randint(2)
+    if contrast_first and np.random.randint(2):
+        visible = affine(visible, gain=np.random.uniform(0.5, 1.5))
+    saturate, turn = np.random.randint(2), np.random.randint(2)
+    if saturate or turn:
+        hsv = cv2.cvtColor(visible, cv2.COLOR_RGB2HSV)
+        if saturate:
+            hsv[..., 1] = affine(hsv[..., 1], gain=np.random.uniform(0.5, 1.5))
+        if turn:
+            hsv[..., 0] = (hsv[..., 0].astype(int) + np.random.randint(-18, 18)) % 180
+        visible = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    if not contrast_first and np.random.randint(2):
+        visible = affine(visible, gain=np.random.uniform(0.5, 1.5))
+    image[..., rgb] = visible
+    return image
+
+
+@pytest.mark.parametrize(("bands", "rgb"), [(3, [0, 1, 2]), (4, [1, 2, 3]), (4, [0, 1, 2]), (32, [13, 6, 1])])
+def test_tables_and_channel_copies_change_no_bit_of_the_jitter(bands: int, rgb: list[int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (48, 40, bands)).astype(np.uint8)
+    for seed in range(40):
+        out = jitter(image, rgb, seed)
+        np.random.seed(seed)
+        assert np.array_equal(out, plainly_jittered(image, rgb))
+    out = jitter(image[:, ::-1], rgb, 0)  # as after a flip: a view
+    np.random.seed(0)
+    assert np.array_equal(out, plainly_jittered(image[:, ::-1], rgb))
 
 
 def test_jitter_is_bounded() -> None:

@@ -82,7 +82,10 @@ class LabelMap:
         for value, target in zip(self.values, self._table(), strict=True):
             red, green, blue = value.colour
             table[red << 16 | green << 8 | blue] = target
-        packed = label[..., 0].astype(np.uint32) << 16 | label[..., 1].astype(np.uint32) << 8 | label[..., 2]
+        packed = label[..., 0].astype(np.uint32)
+        for channel in (1, 2):  # in place: a scene has tens of millions of pixels
+            packed <<= 8
+            packed |= label[..., channel]
         decoded = table[packed]
         off = decoded == _UNKNOWN
         count = int(off.sum())

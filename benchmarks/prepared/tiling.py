@@ -14,6 +14,7 @@ from PIL import Image
 
 from benchmarks.prepared.manifest import PART, Part, TileRow, Window, dump_part
 from benchmarks.prepared.recipe import EDGES, Choices, Pixels, Recipe, Scene, made_of
+from benchmarks.prepared.statistics import valid_pixels
 from benchmarks.tasks import IGNORE, ImageHWC, LabelHW
 
 
@@ -91,7 +92,7 @@ def _row(
     label: tuple[LabelHW, bytes],
 ) -> TileRow:
     facts, place = recipe.domains[scene.domain], pixels.place
-    values, counts = np.unique(label[0][label[0] != IGNORE], return_counts=True)
+    counts = np.bincount(label[0].ravel(), minlength=IGNORE + 1)[:IGNORE]
     row, col = pixels.origin[0] + window.row, pixels.origin[1] + window.col
     return TileRow(
         tile=name,
@@ -105,8 +106,8 @@ def _row(
         window=Window(row=row, col=col, height=window.height, width=window.width),
         image_sha256=hashlib.sha256(image[1]).hexdigest(),
         label_sha256=hashlib.sha256(label[1]).hexdigest(),
-        valid_fraction=round(float(image[0].any(-1).mean()), 6),
-        histogram={int(value): int(count) for value, count in zip(values, counts, strict=True)},
+        valid_fraction=round(float(valid_pixels(image[0]).mean()), 6),
+        histogram={int(value): int(counts[value]) for value in counts.nonzero()[0]},
         footprint=place.footprint(row, col, window.height, window.width) if place else None,
         georef=place.method if place else "none",
         date=scene.date or None,

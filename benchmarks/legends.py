@@ -90,3 +90,12 @@ OEM_8: dict[str, tuple[int, int, int]] = {
     "building": (222, 31, 7),
 }
 """OpenEarthMap (Xia et al., WACV 2023); class i is the value i + 1 of a label, 0 is unknown."""
+
+VEGETATION = frozenset(
+    (
+        *("arbor forest", "shrub forest", "natural meadow", "artificial meadow"),
+        *("forest", "woodland", "grassland", "tree", "low vegetation"),
+        *("coniferous", "deciduous", "brushwood", "herbaceous vegetation"),
+    )
+)
+"""Classes of all legends, real and embedded, whose pixels are mostly leaves in every season: no fields, no parks."""

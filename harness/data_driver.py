@@ -10,6 +10,7 @@ from benchmarks.prepared.reader import PreparedReader
 from benchmarks.recipes import RECIPES
 from benchmarks.tasks import AS_IS, Described, Reader, Shift
 from harness import audit_screen, data_screen
+from harness.band_order import stated_bands, suspicions
 from harness.bench_setup import DataSetup
 from harness.contact_sheet import make_sheet
 from harness.data_info import show_sheet, show_task, task_facts
@@ -124,7 +125,9 @@ def stats(task: str, *, data: Path | None, workers: int) -> None:
     with counting("measuring tiles", len(work)) as advance:
         found = measure(task, work, workers, reader, advance)
     path = store(found, reader) if isinstance(reader, PreparedReader) else None
-    data_screen.show_statistics(find_task(task), found, path)
+    described = find_task(task)
+    data_screen.show_statistics(described, found, path)
+    data_screen.show_suspicions(suspicions(found, stated_bands(described, reader)))
 
 
 def _root(task: str, data: Path | None) -> Path:

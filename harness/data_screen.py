@@ -190,5 +190,15 @@ def show_statistics(task: Task, found: TaskStatistics, path: Path | None) -> Non
     console.print(where, soft_wrap=True, highlight=False)
 
 
+def show_suspicions(found: Sequence[str]) -> None:
+    """What speaks against the stated band orders."""
+    for text in found:
+        console.print(
+            f"[yellow]warning[/yellow] band order of {escape(text)}; compare docs/datasets.md with your files",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
 def _moments(domain: DomainStatistics) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return domain.all.mean, domain.all.std

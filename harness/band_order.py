@@ -1,0 +1,149 @@
+"""Is a domain's band order what it is said to be? Judged by class spectra: what fits them clearly better, and leaves.
+
+Only ratios of bands are compared, so that brightness does not matter, twice: as they are, and less their mean over
+classes, which also takes out gain and haze of single bands. Both must speak for another order, whichever class is left
+out. Shifts of season, air or camera keep the ratios' order between classes; a swap of two bands turns it round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import permutations
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.legends import VEGETATION
+from benchmarks.tasks import Band, Described, Reader, Task
+from harness.data_statistics import DomainStatistics, TaskStatistics
+
+_LEAST_PIXELS = 500
+_LEAST_CLASSES = 4
+_MOST_BANDS = 5  # of more, only the reverse order is tried: neighbours among them can hardly be told apart
+_GOOD, _BAD = 0.5, 0.0
+_INFRARED_UM = 0.72
+_RED_UM = 0.6
+_CLEAR = 0.2
+
+Logs = npt.NDArray[np.float64]
+"""Logarithms of mean values [classes, bands]."""
+
+
+def stated_bands(task: Task, reader: Reader) -> dict[str, tuple[Band, ...]]:
+    """The bands of each domain in the order in which they are read, as the data tell, or the task's for all."""
+    source = task.files
+    assert source is not None, "its files were read"
+    facts = reader.facts if isinstance(reader, Described) else {}
+    return dict.fromkeys((source.source, *source.targets), task.bands) | {
+        name: tuple(Band(name=band.name, centre_um=band.centre_nm / 1000) for band in cameras[0].bands)
+        for name, cameras in facts.items()
+    }
+
+
+def suspicions(statistics: TaskStatistics, bands: Mapping[str, Sequence[Band]]) -> list[str]:
+    """What speaks against the stated band order of any domain, a sentence each; empty if nothing does.
+
+    Args:
+        statistics: of all domains.
+        bands: of each domain, as stated, in file order. Bands of two domains are compared if they share a name.
+    """
+    found = []
+    for name, domain in statistics.domains.items():
+        if complaint := _vegetation(domain, bands[name]):
+            found.append(f"{name}: {complaint}")
+        if name != statistics.source:
+            own = statistics.domains[statistics.source]
+            if complaint := _other_order(own, domain, bands[statistics.source], bands[name], statistics.source):
+                found.append(f"{name}: {complaint}")
+    return found
+
+
+def _vegetation(domain: DomainStatistics, bands: Sequence[Band]) -> str:
+    """Leaves are brighter in the near infrared, and darker in red, than what is around them."""
+    names = _supported(domain)
+    green = [name for name in names if name in VEGETATION]
+    others = [name for name in names if name not in VEGETATION]
+    if not green or len(others) < 2:
+        return ""
+    contrast = _logs(domain, green).mean(0) - _logs(domain, others).mean(0)
+    infrared = [i for i, band in enumerate(bands) if band.centre_um > _INFRARED_UM]
+    expected = infrared or [i for i, band in enumerate(bands) if band.centre_um <= _RED_UM]
+    brightest = int(contrast.argmax())
+    if not expected or contrast[brightest] < max(contrast[i] for i in expected) + _CLEAR:
+        return ""
+    told = f"beside other classes, {', '.join(green)} is brightest in band {bands[brightest].name}"
+    return f"{told}, not in the near infrared" if infrared else f"{told}: is that the near infrared?"
+
+
+def _other_order(
+    source: DomainStatistics,
+    target: DomainStatistics,
+    source_bands: Sequence[Band],
+    target_bands: Sequence[Band],
+    source_name: str,
+) -> str:
+    """An order of the target's bands in which its class spectra fit the source's clearly better than as stated."""
+    classes = [name for name in _supported(source) if name in _supported(target)]
+    names = [band.name for band in target_bands]
+    common = [i for i, band in enumerate(source_bands) if band.name in names]
+    if len(classes) < _LEAST_CLASSES or len(common) < 2:
+        return ""
+    ours, theirs = _logs(source, classes)[:, common], _logs(target, classes)
+    stated = [names.index(source_bands[i].name) for i in common]
+    better = [
+        (min(_fits(ours, theirs[:, columns])), order)
+        for order in _orders(len(names))
+        if _clearly_better(ours, theirs, stated, columns := [order[i] for i in stated])
+    ]
+    if not better:
+        return ""
+    fit, order = max(better)
+    true = [names[order.index(i)] for i in range(len(names))]
+    return (
+        f"read as {_told(true)} its classes look like those of {source_name} (correlation {fit:.2f}), read as stated, "
+        f"{_told(names)}, they do not ({max(_fits(ours, theirs[:, stated])):.2f})"
+    )
+
+
+def _supported(domain: DomainStatistics) -> list[str]:
+    return [name for name, moments in domain.classes.items() if moments.pixels >= _LEAST_PIXELS]
+
+
+def _logs(domain: DomainStatistics, classes: Sequence[str]) -> Logs:
+    means = np.array([domain.classes[name].mean for name in classes])
+    return np.asarray(np.log(np.maximum(means, 1e-3 * means.max())))
+
+
+def _orders(count: int) -> Iterator[tuple[int, ...]]:
+    """All orders of a few bands but the stated one; of many, the reverse. Place i holds where band i would lie."""
+    stated = tuple(range(count))
+    if count > _MOST_BANDS:
+        yield stated[::-1]
+        return
+    yield from (order for order in permutations(stated) if order != stated)
+
+
+def _clearly_better(ours: Logs, theirs: Logs, stated: Sequence[int], columns: Sequence[int]) -> bool:
+    """Whether the columns fit well and those stated do not, by the bands that move, whichever class is left out."""
+    moved = [i for i, (a, b) in enumerate(zip(stated, columns, strict=True)) if a != b]
+    if len(moved) < 2:  # ratios need two
+        moved = list(range(len(stated))) if moved else []
+    if not moved:
+        return False
+    left, right, now = (table[:, moved] for table in (ours, theirs[:, columns], theirs[:, stated]))
+    if min(_fits(left, right)) < _GOOD or max(_fits(left, now)) > _BAD:
+        return False
+    kept = [np.arange(len(left)) != i for i in range(len(left))]
+    return all(min(_fits(left[rows], right[rows])) > max(_fits(left[rows], now[rows])) for rows in kept)
+
+
+def _fits(first: Logs, second: Logs) -> tuple[float, float]:
+    """Correlations of band ratios: as they are, and less their mean over classes."""
+    pairs = [tuple(table - table.mean(1, keepdims=True) for table in (first, second))]
+    pairs.append(tuple(table - table.mean(0) for table in pairs[0]))
+    as_is, centred = (float((a * b).sum() / max(np.sqrt((a * a).sum() * (b * b).sum()), 1e-12)) for a, b in pairs)
+    return as_is, centred
+
+
+def _told(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= _MOST_BANDS else f"{names[0]}, {names[1]}, ..., {names[-1]}"

@@ -1,0 +1,181 @@
+"""`data stats` warns of a flipped band order, and not of real shifts."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Sequence
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.catalogue import TASKS
+from benchmarks.tasks import Band, SceneSizes, Task
+from harness.band_order import suspicions
+from harness.data_statistics import DomainStatistics, Moments, TaskStatistics
+from tests.conftest import Program
+from tests.data_files import png, write_loveda, zipped
+from tests.fbp_files import Written, write_fbp, write_image
+
+CAMERAS = {
+    ("potsdam2vaihingen", "vaihingen"): (
+        Band(name="NIR", centre_um=0.765),
+        Band(name="R", centre_um=0.635),
+        Band(name="G", centre_um=0.56),
+    )
+}
+"""Domains whose bands are not those of their task."""
+
+
+def moments(pixels: np.ndarray) -> Moments:
+    wide = pixels.astype(np.float64)
+    return Moments(pixels=len(wide), mean=tuple(wide.mean(0).tolist()), std=tuple(wide.std(0).tolist()))
+
+
+@pytest.fixture(scope="module")
+def mirrors() -> dict[str, TaskStatistics]:
+    """Statistics of every mirror, as `data stats` measures those of files."""
+    found = {}
+    for task in TASKS.values():
+        source = task.embedded
+        assert source is not None
+        reader = source.open(SceneSizes(source_scenes=16, target_scenes=12, scene_px=128, tile_px=64))
+        domains = {}
+        for domain in (source.source, *source.targets):
+            samples = [reader.read(tile) for tile in reader.tiles(domain)]
+            image = np.concatenate([sample.image.reshape(-1, len(task.bands)) for sample in samples])
+            label = np.concatenate([sample.label.reshape(-1) for sample in samples])
+            classes = {name: moments(image[label == i]) for i, name in enumerate(source.classes) if (label == i).any()}
+            domains[domain] = DomainStatistics(all=moments(image), classes=classes)
+        found[task.name] = TaskStatistics(source=source.source, domains=domains, fingerprint=None)
+    return found
+
+
+def stated(task: Task, statistics: TaskStatistics) -> dict[str, tuple[Band, ...]]:
+    return {domain: CAMERAS.get((task.name, domain), task.bands) for domain in statistics.domains}
+
+
+def reordered(statistics: TaskStatistics, domain: str, order: Sequence[int]) -> TaskStatistics:
+    """Statistics of files in which place i of one domain holds band `order[i]`."""
+
+    def turned(old: Moments) -> Moments:
+        mean, std = (tuple(values[i] for i in order) for values in (old.mean, old.std))
+        return Moments(pixels=old.pixels, mean=mean, std=std)
+
+    old = statistics.domains[domain]
+    new = DomainStatistics(all=turned(old.all), classes={name: turned(m) for name, m in old.classes.items()})
+    return TaskStatistics(source=statistics.source, domains={**statistics.domains, domain: new}, fingerprint=None)
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_the_shift_of_a_mirror_is_no_flip(mirrors: dict[str, TaskStatistics], name: str) -> None:
+    assert suspicions(mirrors[name], stated(TASKS[name], mirrors[name])) == []
+
+
+HIDDEN = {("potsdam", (0, 2, 1)), ("potsdam", (1, 2, 0)), ("potsdam", (2, 1, 0))}
+"""What cannot be told: Vaihingen shares only R and G with Potsdam, and these put its B in the place of one of them."""
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_every_other_order_of_a_domain_is_told(mirrors: dict[str, TaskStatistics], name: str) -> None:
+    whole, bands = mirrors[name], stated(TASKS[name], mirrors[name])
+    for domain in whole.domains:
+        names = [band.name for band in bands[domain]]
+        plain = tuple(range(len(names)))
+        for order in [plain[::-1]] if len(names) > 4 else [order for order in permutations(plain) if order != plain]:
+            found = suspicions(reordered(whole, domain, order), bands)
+            assert bool(found) is ((domain, order) not in HIDDEN), (domain, order, found)
+            if domain != whole.source:
+                assert {text.split(":")[0] for text in found} == {domain}, found
+
+
+@pytest.mark.parametrize(("name", "domain"), [("fbp_cs", "sentinel2"), ("flair_cr", "unseen"), ("loveda_r2u", "urban")])
+def test_the_true_order_is_named(mirrors: dict[str, TaskStatistics], name: str, domain: str) -> None:
+    whole, bands = mirrors[name], stated(TASKS[name], mirrors[name])
+    names = [band.name for band in bands[domain]]
+    for order in permutations(range(len(names))):
+        true = [names[i] for i in order]
+        found = suspicions(reordered(whole, domain, order), bands)
+        assert true == names or f"{domain}: read as {', '.join(true)} its classes look like" in found[-1], found
+
+
+def test_a_source_and_targets_flipped_alike_are_told_by_their_leaves(mirrors: dict[str, TaskStatistics]) -> None:
+    for name in ("fbp_cs", "fbp_cr", "flair_cr", "whu_ohs_cr"):
+        turned = mirrors[name]
+        for domain in turned.domains:
+            turned = reordered(turned, domain, range(len(TASKS[name].bands))[::-1])
+        found = suspicions(turned, stated(TASKS[name], turned))
+        assert len(found) == len(turned.domains)
+        assert all("brightest in band" in text and "not in the near infrared" in text for text in found)
+
+
+def test_near_infrared_in_the_place_of_red_is_told(mirrors: dict[str, TaskStatistics]) -> None:
+    """Potsdam is published as R, G, B and as NIR, R, G, too."""
+    task, whole = TASKS["potsdam2vaihingen"], mirrors["potsdam2vaihingen"]
+    (text,) = [text for text in suspicions(whole, dict.fromkeys(whole.domains, task.bands)) if "infrared" in text]
+    assert text.startswith("vaihingen: beside other classes, low vegetation, tree is brightest in band R: is that")
+
+
+def test_too_few_classes_or_pixels_tell_nothing(mirrors: dict[str, TaskStatistics]) -> None:
+    whole = mirrors["loveda_r2u"]
+    bands = stated(TASKS["loveda_r2u"], whole)
+    turned = reordered(whole, "urban", (2, 1, 0))
+    assert suspicions(turned, bands)
+    urban = turned.domains["urban"]
+    few = dict(list(urban.classes.items())[:3])
+    small = {name: Moments(pixels=20, mean=m.mean, std=m.std) for name, m in urban.classes.items()}
+    for classes in (few, small):
+        domains = {**turned.domains, "urban": DomainStatistics(all=urban.all, classes=classes)}
+        assert not suspicions(TaskStatistics(source="rural", domains=domains, fingerprint=None), bands)
+
+
+def turn_files(files: dict[str, Written], beginning: str, order: Sequence[int]) -> None:
+    for name, tile in files.items():
+        if name.startswith(beginning):
+            write_image(tile.image_path, np.ascontiguousarray(tile.image[..., list(order)]))
+
+
+def test_files_with_flipped_bands(program: Program, tmp_path: Path) -> None:
+    files = write_fbp(tmp_path, scenes=2)
+    stats = ("data", "stats", "fbp_cs", "--data", tmp_path, "--workers", 1)
+    clean = program(*stats)
+    assert clean.exit_code == 0, clean
+    assert "warning" not in clean.text
+    turn_files(files, "crop_T", (3, 2, 1, 0))
+    result = program(*stats)
+    assert result.exit_code == 0, result
+    warnings = [line for line in result.out.splitlines() if line.startswith("warning")]
+    assert all(line.startswith("warning band order of sentinel2: ") for line in warnings)
+    assert "brightest in band B, not in the near infrared" in warnings[0]
+    assert "read as B, G, R, NIR its classes look like those of gf2" in warnings[1]
+    turn_files(files, "GF2", (3, 2, 1, 0))
+    result = program(*stats)
+    assert "gf2: beside other classes" in result.text, "then the source and one target are wrong"
+    assert result.text.count("its classes look like those of gf2") == 2, "the two targets that are right"
+
+
+def test_prepared_files_with_flipped_bands(program: Program, tmp_path: Path) -> None:
+    """As by a tool that takes BGR for RGB."""
+    write_loveda(tmp_path / "clean", per_side=3)
+    write_loveda(tmp_path / "flipped", per_side=3)
+    archive = tmp_path / "flipped" / "Val.zip"
+    with zipfile.ZipFile(archive) as file:
+        files = {name: file.read(name) for name in file.namelist()}
+    for name, data in files.items():
+        if "images" in name:
+            with Image.open(io.BytesIO(data)) as image:
+                files[name] = png(np.ascontiguousarray(np.asarray(image)[..., ::-1]))
+    zipped(archive, files)
+    told = {}
+    for raw in ("clean", "flipped"):
+        data = tmp_path / f"data_{raw}"
+        where = ("--raw", tmp_path / raw, "--out", data, "--tile", 64, "--workers", 1)
+        assert program("data", "prepare", "loveda_r2u", *where).exit_code == 0
+        result = program("data", "stats", "loveda_r2u", "--data", data, "--workers", 1)
+        assert result.exit_code == 0, result
+        told[raw] = result.text
+    assert "warning" not in told["clean"]
+    assert "warning band order of urban: read as B, G, R its classes look like those of rural" in told["flipped"]

@@ -84,7 +84,7 @@ def measure(setup: DataSetup, on_part: Callable[[], None]) -> list[Speed]:
         if raw is None:
             raw, choose = folder / "raw", (*CHOICES, *choose)
             write_official(raw)
-        plan = plan_preparation(setup.task, raw, folder / "data", TILE_PX, choose)
+        plan = plan_preparation(setup.task, raw, folder / "data", TILE_PX, choose, {})
         plan = _some_scenes(plan, setup.scenes)
         found = [_measure_prepare(plan, setup.repeats)]
         on_part()

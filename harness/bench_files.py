@@ -10,7 +10,8 @@ import tifffile
 from PIL import Image
 
 from benchmarks.datasets.fbp import PALETTE
-from benchmarks.datasets.fbp_official import BOTTOM, LEFT, RIGHT, TOP, WINDOW
+from benchmarks.datasets.fbp_official import WINDOW
+from benchmarks.datasets.fbp_scenes import BOTTOM, LEFT, RIGHT, TOP
 from benchmarks.legends import FBP_24
 from benchmarks.prepared.manifest import BandFacts, DomainFacts, DType, Header, Manifest
 from benchmarks.prepared.raw import RawFile

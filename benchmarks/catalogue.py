@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from benchmarks.legends import FBP_24, FLAIR_12, ISPRS_6, LOVEDA_7, OEM_8
 from benchmarks.synthetic.mirrors import MIRRORS
-from benchmarks.tasks import Band, DataSource, Task
+from benchmarks.tasks import Augmentation, Band, DataSource, Released, Task
 
 
 def _files(
@@ -57,6 +57,14 @@ def _rgb(red_um: float, green_um: float, blue_um: float) -> tuple[Band, ...]:
 
 _FBP_LICENCE = "an open licence that the page does not name; GF-2 images: research use, never redistribute"
 _FBP_PAGE = "x-ytong.github.io/project/Five-Billion-Pixels.html (Google Drive or Baidu, by hand)"
+
+_PHOTOS = Augmentation(resize=tuple(tenths / 10 for tenths in range(5, 21)), photometric=True)
+"""Of the tasks in three bands; the edges are 256, 307, ..., 1024 pixels of 512."""
+
+_FLIP_ONLY = Augmentation(resize=(), photometric=False)
+
+_IMAGENET = Released(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), depth_rgb=(0, 1, 2))
+
 _SENSORS = {"gf2": "GF-2", "planetscope": "PlanetScope", "gf1": "GF-1", "sentinel2": "Sentinel-2"}
 
 FBP_CS = Task(
@@ -78,6 +86,12 @@ FBP_CS = Task(
         licence=_FBP_LICENCE,
         obtain=_FBP_PAGE,
     ),
+    released=Released(
+        mean=(110.714, 85.357, 88.594, 82.444),
+        std=(72.380, 65.591, 63.937, 63.005),
+        depth_rgb=(1, 2, 3),
+        float_jitter=(1, 2, 3),
+    ),
 )
 
 _OHS_UM = (
@@ -91,6 +105,9 @@ WHU_OHS_CR = Task(
     version=1,
     bands=tuple(Band(name=f"b{number}", centre_um=um) for number, um in enumerate(_OHS_UM, 1)),
     embedded=_embedded("whu_ohs_cr"),
+    augmentation=_FLIP_ONLY,
+    # the stored integers divided by 10,000 and nothing else
+    released=Released(mean=(0.0,) * 32, std=(10_000.0,) * 32, depth_rgb=(1, 6, 14)),
 )
 
 FBP_CR = Task(
@@ -106,6 +123,12 @@ FBP_CR = Task(
         domains={"seen": "GF-2", "unseen": "GF-2, twelve other prefectures"},
         licence=_FBP_LICENCE,
         obtain=f"{_FBP_PAGE}, camera files included; and boundaries of China's prefectures, such as geoBoundaries'",
+    ),
+    released=Released(
+        mean=(112.067327, 83.535213, 88.392715, 82.128708),
+        std=(73.937849, 65.736182, 64.700772, 63.703369),
+        depth_rgb=(1, 2, 3),
+        float_jitter=(1, 2, 3),
     ),
 )
 
@@ -123,6 +146,13 @@ FLAIR_CR = Task(
         licence="Etalab Open Licence 2.0",
         obtain="ignf.github.io/FLAIR (original archives) or the hub's data set IGNF/FLAIR-1-2; no registration",
     ),
+    # depth and colours take the first band for NIR, as in the other tasks in four bands; here it is red
+    released=Released(
+        mean=(105.08, 110.87, 101.82, 106.38),
+        std=(52.17, 45.38, 44.0, 39.69),
+        depth_rgb=(1, 2, 3),
+        float_jitter=(1, 2, 3),
+    ),
 )
 
 LOVEDA_R2U = Task(
@@ -139,6 +169,8 @@ LOVEDA_R2U = Task(
         licence="CC BY-NC-SA 4.0 and the terms of Google Earth: academic use",
         obtain="Zenodo record 5706578: Train.zip, Val.zip",
     ),
+    augmentation=_PHOTOS,
+    released=_IMAGENET,
 )
 
 POTSDAM2VAIHINGEN = Task(
@@ -155,6 +187,8 @@ POTSDAM2VAIHINGEN = Task(
         licence="research use, cite, no redistribution",
         obtain="www.isprs.org/education/benchmarks/UrbanSemLab (link and password on the page)",
     ),
+    augmentation=_PHOTOS,
+    released=_IMAGENET,
 )
 
 OEM_CC = Task(
@@ -171,6 +205,8 @@ OEM_CC = Task(
         licence="labels: as each image source, otherwise CC BY-NC-SA 4.0",
         obtain="Zenodo record 7223446; images of 22 regions from xBD (xview2.org, registration)",
     ),
+    augmentation=_PHOTOS,
+    released=Released(mean=(118.246, 120.441, 100.838), std=(49.52, 44.578, 48.335), depth_rgb=(0, 1, 2)),
 )
 
 TASKS: dict[str, Task] = {

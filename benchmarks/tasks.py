@@ -192,6 +192,37 @@ class DataSource:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What a task's published recipe draws in training beside crop and flip, where it is not that of most tasks.
+
+    Args:
+        resize: shortest edges before the crop, in fractions of the tile's; empty for no resize.
+        photometric: whether the colours are distorted.
+    """
+
+    resize: tuple[float, ...]
+    photometric: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Released:
+    """Numbers of a task in the released code that are not ours by default.
+
+    Args:
+        mean: what it subtracts from each band, in the files' digital numbers.
+        std: by what it divides then.
+        depth_rgb: the bands that it feeds the depth encoder for R, G, B, by index.
+        float_jitter: the bands that it distorts for R, G, B in floats, where hue and saturation go wrong; empty where
+            it distorts 8-bit values, or nothing.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    depth_rgb: tuple[int, int, int]
+    float_jitter: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """A benchmark task. `version` rises whenever numbers can change; it is part of the trial key.
 
@@ -199,6 +230,8 @@ class Task:
         bands: the bands of the source domain in file order; targets are read by the same order.
         embedded: synthetic stand-in, or None.
         files: the published data set, or None.
+        augmentation: its own one at published sizes, or None for that of the scale.
+        released: its numbers in the released code, or None if there are none.
     """
 
     name: str
@@ -207,3 +240,5 @@ class Task:
     bands: tuple[Band, ...]
     embedded: DataSource | None = None
     files: DataSource | None = None
+    augmentation: Augmentation | None = None
+    released: Released | None = None

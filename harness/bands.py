@@ -1,15 +1,14 @@
-"""Bands: how an encoder pretrained on three visible bands meets a task's bands."""
+"""Bands: how an encoder pretrained on three visible bands meets a task's bands. Imports torch where it is needed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import torch
-from timm.models import adapt_input_conv
-from torch import Tensor
-from torch.nn.functional import interpolate
+from typing import TYPE_CHECKING
 
 from benchmarks.tasks import Band
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def nearest_bands(wanted: Sequence[Band], given: Sequence[Band]) -> list[int]:
@@ -32,6 +31,10 @@ def expand_kernel(weight_DChw: Tensor, pretrained: Sequence[Band], task: Sequenc
     Returns:
         Kernel [D, task bands, h, w].
     """
+    import torch
+    from timm.models import adapt_input_conv
+    from torch.nn.functional import interpolate
+
     if mode == "nearest":
         return weight_DChw[:, nearest_bands(task, pretrained)]
     if mode == "mean":

@@ -11,11 +11,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from benchmarks.tasks import IGNORE, ImageHWC, Reader, TileRef
+from benchmarks.tasks import IGNORE, ImageHWC, Reader, Task, TileRef
+from harness.bands import nearest_bands
 from harness.pipeline import Statistics, evaluation_batches
 from harness.records import Arrays
 from harness.segmentor import Segmentor
 from harness.split import Split, spread
+from harness.zoo import RGB
 
 PANELS = 6
 """Tiles shown, shared out evenly among the target domains; at least one for each."""
@@ -41,11 +43,11 @@ class Panels:
 
 @torch.no_grad()
 def make_panels(
-    model: Segmentor, reader: Reader, split: Split, statistics: Statistics, classes: Sequence[str]
+    model: Segmentor, reader: Reader, split: Split, statistics: Statistics, task: Task, classes: Sequence[str]
 ) -> Panels:
     """Predict some target tiles with the model as it is. Which ones depends on the data alone, not on the method."""
     shown, looked_at = choose_tiles(reader, split.targets)
-    device = next(model.parameters()).device
+    device, rgb = next(model.parameters()).device, nearest_bands(RGB, task.bands)
     arrays: dict[str, npt.NDArray[np.uint8] | npt.NDArray[np.float32]] = {}
     shares: dict[str, list[Tensor]] = {}
     model.eval()
@@ -57,7 +59,7 @@ def make_panels(
         if batch.tiles[0] not in shown:
             continue
         i, sample = shown.index(batch.tiles[0]), reader.read(batch.tiles[0])
-        arrays[f"{i}/image"] = stretch(sample.image[..., model.rgb])
+        arrays[f"{i}/image"] = stretch(sample.image[..., rgb])
         arrays[f"{i}/truth"] = sample.label
         arrays[f"{i}/prediction"] = prediction_HW
         for name, share_BNE in observed.items():

@@ -6,17 +6,16 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.tasks import IGNORE, Normalised, Reader, Task, TileRef
+from harness.augment import PhotometricJitter, ReleasedJitter, geometry
 from harness.bands import nearest_bands
 from harness.scales import Protocol
 from harness.split import spread
@@ -26,25 +25,46 @@ from harness.zoo import RGB
 with warnings.catch_warnings(), contextlib.redirect_stdout(None):
     # mmseg warns and prints at import about optional parts that nothing here uses
     warnings.simplefilter("ignore")
-    from mmcv.transforms import BaseTransform, RandomChoiceResize
+    from mmcv.transforms import BaseTransform
     from mmseg.datasets import BaseSegDataset
-    from mmseg.datasets.transforms import PackSegInputs, RandomCrop
-    from mmseg.datasets.transforms.transforms import RandomFlip
+    from mmseg.datasets.transforms import PackSegInputs
 
 logging.getLogger("mmengine").setLevel(logging.ERROR)
 
 _STATISTICS_TILES = 512
-_REDRAWS = 10
-_VALUES: npt.NDArray[np.uint8] = np.arange(256, dtype=np.uint8)
-_MAX_LONG_EDGE = 2.0  # a longer tile is shrunk until its long edge is so many of its largest short edge
+_LEAST_VARIANCE = 1e-6
+_WHITE_STD = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """Per-band mean and standard deviation of valid source training pixels, in digital numbers."""
+    """What normalises an image: a mean and a standard deviation per band, in digital numbers.
+
+    Args:
+        mean: by band; empty where each image is normalised by its own valid pixels, those not zero in every band.
+        std: likewise.
+        reverse: the image's bands are reversed first, the numbers are not.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    reverse: bool = False
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """An image [bands, h, w] of any type, normalised as float32."""
+        image = image.float()
+        if self.reverse:
+            image = image.flip(0)
+        mean, std = (self.mean, self.std) if self.mean else _own(image)
+        return (image - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+
+
+def _own(image: Tensor) -> tuple[list[float], list[float]]:
+    valid = image[:, image.any(0)].double()
+    if not valid.numel():
+        return [0.0] * len(image), [1.0] * len(image)
+    variance = valid.var(1, correction=0).clamp(min=_LEAST_VARIANCE)
+    return valid.mean(1).tolist(), variance.sqrt().tolist()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +93,26 @@ def source_statistics(reader: Reader, tiles: Sequence[TileRef]) -> Statistics:
     if not count:
         raise ValueError("the source training tiles hold no labelled pixel: nothing can be learned from them")
     mean = total / count
-    std = np.sqrt(np.maximum(squares / count - mean**2, 1e-6))
+    std = np.sqrt(np.maximum(squares / count - mean**2, _LEAST_VARIANCE))
     return Statistics(mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+
+
+def input_statistics(protocol: Protocol, task: Task, reader: Reader, tiles: Sequence[TileRef]) -> Statistics:
+    """What normalises the inputs of a trial, by the protocol's `normalisation` and `channel_order`.
+
+    Args:
+        protocol: the recipe.
+        task: the task, whose released constants may be asked for.
+        reader: of its tiles.
+        tiles: source training tiles; targets never normalise.
+    """
+    found = Statistics(mean=(), std=())
+    if protocol.normalisation == "released":
+        assert task.released, "the plan refuses tasks without constants"
+        found = Statistics(mean=task.released.mean, std=task.released.std)
+    elif protocol.normalisation == "source_stats":
+        found = source_statistics(reader, tiles)
+    return replace(found, reverse=protocol.channel_order == "bgr")
 
 
 class LoadTile(BaseTransform):  # type: ignore[misc]
@@ -96,87 +134,6 @@ class LoadTile(BaseTransform):  # type: ignore[misc]
             "img_shape": shape,
             "ori_shape": shape,
         }
-
-
-class PhotometricJitter(BaseTransform):  # type: ignore[misc]
-    """Brightness, contrast, saturation and hue jitter of the visible bands; other bands pass unchanged.
-
-    The parameters are those of MMSegmentation's `PhotoMetricDistortion`, which drops bands beyond the third. Works on
-    8-bit values throughout: the released variant feeds floats to OpenCV's HSV, which wraps (sheet, section 7.3).
-
-    Args:
-        rgb: indices of the R, G and B bands.
-    """
-
-    def __init__(self, rgb: Sequence[int]) -> None:
-        """Keep the band indices."""
-        self.rgb = list(rgb)
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Jitter `img` [H, W, bands] uint8; each step with probability 0.5, contrast before or after the colours."""
-        image = results["img"].copy()
-        if image.dtype != np.uint8:
-            raise ValueError(
-                f"protocol.photometric is made for 8 bits, but {results['img_path']} is of type {image.dtype}: add "
-                "--set protocol.photometric=false"
-            )
-        visible = np.empty((*image.shape[:2], 3), np.uint8)
-        pairs = [(band, place) for place, band in enumerate(self.rgb)]
-        # NumPy takes ten times as long to pick bands out of interleaved ones
-        cv2.mixChannels([image], [visible], [index for pair in pairs for index in pair])
-        visible = _jitter(visible)
-        cv2.mixChannels([visible], [image], [index for band, place in pairs for index in (place, band)])
-        return {**results, "img": image}
-
-
-def _jitter(visible: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    if np.random.randint(2):
-        visible = _look_up(visible, _affine(shift=np.random.uniform(-32, 32)))
-    contrast_first = np.random.randint(2)
-    if contrast_first and np.random.randint(2):
-        visible = _look_up(visible, _affine(gain=np.random.uniform(0.5, 1.5)))
-    saturate, turn = np.random.randint(2), np.random.randint(2)
-    if saturate or turn:
-        saturation = _affine(gain=np.random.uniform(0.5, 1.5)) if saturate else _VALUES
-        hue = ((_VALUES.astype(int) + np.random.randint(-18, 18)) % 180).astype(np.uint8) if turn else _VALUES
-        hsv = _look_up(cv2.cvtColor(visible, cv2.COLOR_RGB2HSV), np.stack([hue, saturation, _VALUES], axis=-1))
-        visible = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
-    if not contrast_first and np.random.randint(2):
-        visible = _look_up(visible, _affine(gain=np.random.uniform(0.5, 1.5)))
-    return visible
-
-
-def _affine(gain: float = 1.0, shift: float = 0.0) -> npt.NDArray[np.uint8]:
-    """What each 8-bit value becomes."""
-    return np.asarray(np.clip(_VALUES.astype(np.float32) * gain + shift, 0, 255), dtype=np.uint8)
-
-
-def _look_up(values: Any, table: npt.NDArray[np.uint8]) -> Any:
-    """Replace the values of an image by a table [256], or by one per channel [256, 3]."""
-    return cv2.LUT(values, table.reshape(1, 256, -1))
-
-
-class QuickCrop(RandomCrop):  # type: ignore[misc]
-    """MMSegmentation's `RandomCrop`: the same draws and boxes, its classes counted without sorting the pixels."""
-
-    def crop_bbox(self, results: dict[str, Any]) -> tuple[int, int, int, int]:
-        """Upper and lower row, left and right column; up to ten times redrawn while one class exceeds its share."""
-        box = self._draw(results["img"].shape)
-        if self.cat_max_ratio < 1:
-            for _ in range(_REDRAWS):
-                inside = self.crop(results["gt_seg_map"], box)
-                # float32 counts, exact up to 16 million pixels
-                counts = cv2.calcHist([inside], [0], None, [IGNORE], [0, IGNORE]).astype(np.int64)
-                if np.count_nonzero(counts) > 1 and counts.max() / counts.sum() < self.cat_max_ratio:
-                    break
-                box = self._draw(results["img"].shape)
-        return box
-
-    def _draw(self, shape: Sequence[int]) -> tuple[int, int, int, int]:
-        height, width = self.crop_size
-        top = np.random.randint(0, max(shape[0] - height, 0) + 1)
-        left = np.random.randint(0, max(shape[1] - width, 0) + 1)
-        return top, top + height, left, left + width
 
 
 class TileDataset(BaseSegDataset):  # type: ignore[misc]
@@ -211,7 +168,7 @@ class TrainStream(Dataset[tuple[Tensor, Tensor, TileRef]]):
         return len(self.order)
 
     def __getitem__(self, position: int) -> tuple[Tensor, Tensor, TileRef]:
-        """Image [bands, h, w] uint8, label [h, w], tile."""
+        """Image [bands, h, w] in its stored type, label [h, w], tile."""
         # MMSegmentation's transforms draw from NumPy's global generator
         np.random.seed(stream_seed(self.seed, f"augmentation/{position}"))
         return _unpack(self.dataset, int(self.order[position]))
@@ -235,27 +192,31 @@ def train_batches(
     workers: int,
 ) -> Iterator[Batch]:
     """Augmented training batches, one per step; small crops are padded to `protocol.crop` (labels ignored)."""
-    crop = protocol.crop
-    pipeline: list[BaseTransform] = [LoadTile(reader)]
-    if protocol.resize:
-        # fractions of the tile, not of the crop: training and evaluation must see one pixel size
-        edge = min(reader.read(tiles[0]).label.shape)
-        pipeline.append(
-            RandomChoiceResize(
-                scales=[round(fraction * edge) for fraction in protocol.resize],
-                resize_type="mmseg.ResizeShortestEdge",
-                max_size=int(_MAX_LONG_EDGE * max(protocol.resize) * edge),
-            )
-        )
-    pipeline.append(QuickCrop((crop, crop), cat_max_ratio=protocol.cat_max_ratio))
-    if protocol.flip:
-        pipeline.append(RandomFlip(prob=0.5))
-    if protocol.photometric:
-        pipeline.append(PhotometricJitter(nearest_bands(RGB, task.bands)))
-    dataset = TileDataset(tiles, classes, [*pipeline, PackSegInputs()])
+    first = reader.read(tiles[0])
+    steps_of_one = [LoadTile(reader), *geometry(protocol, min(first.label.shape))]
+    if protocol.photometric == "released":
+        assert task.released, "the plan refuses tasks that are not in the released code"
+        steps_of_one.append(ReleasedJitter(task.released.float_jitter))
+    elif protocol.photometric:
+        rgb = nearest_bands(RGB, task.bands)
+        bytes_alone = first.image.dtype == np.uint8
+        steps_of_one.append(PhotometricJitter(rgb, 255.0 if bytes_alone else _white(reader, tiles, rgb)))
+    dataset = TileDataset(tiles, classes, [*steps_of_one, PackSegInputs()])
     stream = TrainStream(dataset, steps * protocol.batch_size, seed)
-    collate = _Collate(statistics, crop)
+    collate = _Collate(statistics, protocol.crop)
     return iter(DataLoader(stream, batch_size=protocol.batch_size, num_workers=workers, collate_fn=collate))
+
+
+def _white(reader: Reader, tiles: Sequence[TileRef], rgb: Sequence[int]) -> float:
+    """What 255 is to bytes: a bright pixel of the source in its brightest visible band, in digital numbers."""
+    statistics = source_statistics(reader, tiles)
+    white = max(statistics.mean[i] + _WHITE_STD * statistics.std[i] for i in rgb)
+    if white <= 0:
+        raise ValueError(
+            f"protocol.photometric=True: the source's visible bands lie below 0 (a bright pixel has {white:.3g}), so "
+            "they are no amounts of light; set it to False"
+        )
+    return white
 
 
 def evaluation_batches(
@@ -281,8 +242,6 @@ class _Collate:
     crop: int
 
     def __call__(self, samples: Sequence[tuple[Tensor, Tensor, TileRef]]) -> Batch:
-        mean = torch.tensor(self.statistics.mean)[:, None, None]
-        std = torch.tensor(self.statistics.std)[:, None, None]
         bands, height, width = samples[0][0].shape
         sides = max(self.crop, height), max(self.crop, width)
         images = torch.empty(len(samples), bands, *sides)
@@ -292,6 +251,6 @@ class _Collate:
             if (rows, cols) != sides:  # padded after normalisation, so that padding is the mean colour
                 images[i].zero_()
                 labels[i].fill_(IGNORE)
-            images[i, :, :rows, :cols].copy_(image).sub_(mean).div_(std)
+            images[i, :, :rows, :cols] = self.statistics.normalise(image)
             labels[i, :rows, :cols] = label
         return Batch(image=images, label=labels, tiles=tuple(tile for _, _, tile in samples))

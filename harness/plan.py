@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import TypeVar
@@ -13,12 +13,12 @@ from benchmarks.tasks import AS_IS, AbsentData, DataSource, Shift, Task
 from harness.estimate import Times
 from harness.lookup import built_in, find, find_methods, find_scale, find_tasks, parse_settings
 from harness.records import RecordStore
+from harness.relevant import relevant
 from harness.scales import Protocol
 from harness.status import Status
 from harness.trial import MethodRef, Trial
-from harness.zoo import BACKBONE_NAMES, BACKBONES, DEPTH_ENCODER, BackboneSpec
+from harness.zoo import BACKBONE_NAMES, BACKBONES, DEPTH_ENCODER
 from methods import METHODS
-from methods.options import Options
 
 T = TypeVar("T")
 
@@ -240,7 +240,7 @@ class _Expansion:
         self._used.add(method.name)
         options = method.options_class.make({**cell.options, **self.settings.get(method.name, {})})
         spec = self.backbones[backbone]
-        protocol = _relevant(self._protocol(cell), options, spec)
+        protocol = relevant(self._protocol(cell, task), task, source, options, spec)
         return Trial(
             task=task,
             data=source,
@@ -255,9 +255,9 @@ class _Expansion:
             seed=seed,
         )
 
-    def _protocol(self, cell: Cell) -> Protocol:
+    def _protocol(self, cell: Cell, task: Task) -> Protocol:
         suite = {} if self.scale.fixed_length else self.suite.protocol
-        return self.scale.protocol.change({**suite, **cell.protocol, **self.settings.get("protocol", {})})
+        return self.scale.protocol_of(task).change({**suite, **cell.protocol, **self.settings.get("protocol", {})})
 
     def refuse_unused_settings(self) -> None:
         """An option for a method that takes no part would silently do nothing."""
@@ -266,15 +266,6 @@ class _Expansion:
             raise ValueError(
                 f"--set {sorted(unused)[0]}.*: no trial of this plan uses that method; drop it or add --method"
             )
-
-
-def _relevant(protocol: Protocol, options: Options, backbone: BackboneSpec) -> Protocol:
-    """Controls that cannot change a trial's numbers take their default: they must change neither key nor label."""
-    default = {field.name: field.default for field in fields(Protocol)}
-    void = [] if options.needs_depth else ["depth", "depth_noise", "depth_pairing"]
-    void += [] if options.links_queries else ["queries"]
-    void += ["band_expansion"] if backbone.by_wavelength else []
-    return protocol.change({name: default[name] for name in void})
 
 
 def _by_name(methods: Sequence[MethodRef], taken: Iterable[MethodRef]) -> dict[str, MethodRef]:

@@ -14,12 +14,14 @@ from rasterio.io import DatasetWriter
 from rasterio.windows import Window
 
 from benchmarks.tasks import IGNORE
+from harness.bands import nearest_bands
 from harness.imagery import Image, label_raster, open_image, write_preview
 from harness.pipeline import Statistics
 from harness.progress import counting
 from harness.records import Record, RecordStore
 from harness.restore import restore_model, restore_trial
 from harness.segmentor import Segmentor
+from harness.zoo import RGB
 
 _BATCH = 8
 _MOST_OVERLAP = 0.9
@@ -86,7 +88,7 @@ def predict_image(
             label_raster(raster, opened, classes, palette) as written,
         ):
             counts = mapper.labels(opened, written, advance)
-        write_preview(preview, opened, raster, model.rgb, classes, palette)
+        write_preview(preview, opened, raster, nearest_bands(RGB, trial.task.bands), classes, palette)
     total = counts.sum()
     shares = {name: float(counts[i] / total) for i, name in enumerate(classes)}
     return Prediction(
@@ -152,12 +154,10 @@ class Mapper:
         """Write a class index for every pixel, `IGNORE` where there is no image; returns pixels per class."""
         counts = np.zeros(IGNORE + 1, np.int64)
         device = next(self.model.parameters()).device
-        mean = torch.tensor(self.statistics.mean)[:, None, None]
-        std = torch.tensor(self.statistics.std)[:, None, None]
         windows = self.windows(image)
         for group in (windows[i : i + _BATCH] for i in range(0, len(windows), _BATCH)):
             read = [image.read(self._window(rows, columns, image)) for rows, columns in group]
-            batch = torch.stack([(torch.from_numpy(pixels) - mean) / std for pixels, _ in read])
+            batch = torch.stack([self.statistics.normalise(torch.from_numpy(pixels)) for pixels, _ in read])
             predicted = self.model.predict(batch.to(device)).cpu().numpy().astype(np.uint8)
             for (rows, columns), label, (_, valid) in zip(group, predicted, read, strict=True):
                 inside = (
@@ -180,6 +180,8 @@ class Mapper:
         valid = small[(small != 0).any(-1)]
         if not len(valid):
             return "the image holds nothing but zeros"
+        if not self.statistics.mean:
+            return ""  # each window is normalised by itself
         far = np.abs(np.median(valid, axis=0) - self.statistics.mean) / self.statistics.std
         band = int(far.argmax())
         if far[band] < _FAR:

@@ -79,8 +79,8 @@ def restore_model(trial: Trial, record: Record, store: RecordStore) -> tuple[Seg
     weights = store.attachment(record, "weights")
     model = build_segmentor(trial)
     model.load_trained({name: torch.from_numpy(array) for name, array in weights.items()})
-    statistics = {name: tuple(values) for name, values in record.result["statistics"].items()}
-    return model.eval(), Statistics(**statistics)
+    numbers = {name: tuple(values) for name, values in record.result["statistics"].items()}
+    return model.eval(), Statistics(**numbers, reverse=trial.protocol.channel_order == "bgr")
 
 
 def _difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:

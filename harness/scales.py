@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict
 
-from benchmarks.tasks import AS_IS, SceneSizes, Shift
+from benchmarks.tasks import AS_IS, SceneSizes, Shift, Task
 from methods.options import Options, checked
 
 
@@ -31,7 +31,8 @@ class Protocol:
         resize: shortest edges drawn uniformly before the crop, in fractions of the tile's; empty for no resize.
         cat_max_ratio: a crop is redrawn while one class exceeds this share.
         flip: horizontal flip with probability 0.5.
-        photometric: brightness, contrast, saturation and hue jitter of the visible bands.
+        photometric: brightness, contrast, saturation and hue jitter of the visible bands; `released` as the released
+            code does it, with its defect on four bands and without any where it has none.
         max_tiles: at most so many tiles per split and domain, spread evenly; 0 for all.
         queries: linked queries from the method, or plain learned ones.
         band_expansion: how three pretrained bands become the task's bands (harness/bands.py).
@@ -42,6 +43,11 @@ class Protocol:
             one for all beyond.
         pyramid: the head's four maps resized to strides 4, 8, 16, 32, or all on the token grid, as the released
             SpectralMoE does on DOFA.
+        depth_rgb: the depth encoder is fed the bands nearest to R, G, B, or those that the released code takes.
+        normalisation: by statistics of the source, by the constants of the released configurations, or each image by
+            its own valid pixels.
+        channel_order: as the task has its bands, or tasks in three bands reversed, with statistics that are not, as the
+            released configurations load them.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -59,7 +65,7 @@ class Protocol:
     resize: tuple[float, ...]
     cat_max_ratio: float
     flip: bool
-    photometric: bool
+    photometric: bool | Literal["released"]
     max_tiles: int
     queries: Literal["linked", "plain"] = "linked"
     band_expansion: Literal["nearest", "mean", "released", "linear", "timm"] = "nearest"
@@ -68,13 +74,18 @@ class Protocol:
     depth_noise: float = 0.0
     depth_pairing: Literal["spread", "same"] = "spread"
     pyramid: Literal["bilinear", "none"] = "bilinear"
+    depth_rgb: Literal["wavelength", "released"] = "wavelength"
+    normalisation: Literal["source_stats", "released", "per_image"] = "source_stats"
+    channel_order: Literal["task", "bgr"] = "task"
 
     # Studied within one table; every other field makes a recipe, and recipes never share a table.
     VERSION: ClassVar[int] = 1  # rises when the code of the recipe changes numbers under unchanged fields
     CONTROLS: ClassVar[tuple[str, ...]] = (
         *("queries", "band_expansion", "encoder_init"),
-        *("depth", "depth_noise", "depth_pairing", "pyramid"),
+        *("depth", "depth_noise", "depth_pairing", "pyramid", "depth_rgb"),
     )
+    # Came after records were made: at their defaults no part of the key, so that those records stay what they are.
+    LATER: ClassVar[tuple[str, ...]] = ("depth_rgb", "normalisation", "channel_order")
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
@@ -96,6 +107,11 @@ class Protocol:
             raise ValueError(
                 f"protocol.steps={self.steps} is below protocol.evaluations={self.evaluations}: lower evaluations too"
             )
+
+    def inputs(self) -> dict[str, Any]:
+        """Its fields as they stand in a record and its key: those of `LATER` only where they are not the default."""
+        default = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in asdict(self).items() if name not in self.LATER or value != default[name]}
 
     def change(self, given: Mapping[str, Any]) -> Protocol:
         """This protocol with some fields changed; values may be strings, as typed.
@@ -140,6 +156,7 @@ class Scale:
         loader_workers: processes that read tiles ahead; changes no number.
         gpus_per_trial: what a trial needs, unless the user says otherwise.
         fixed_length: a suite's own protocol does not apply.
+        own_augmentation: tasks bring their published augmentation.
     """
 
     name: str
@@ -151,6 +168,12 @@ class Scale:
     loader_workers: int
     gpus_per_trial: float
     fixed_length: bool = False
+    own_augmentation: bool = False
+
+    def protocol_of(self, task: Task) -> Protocol:
+        """The default protocol of a task."""
+        own = task.augmentation if self.own_augmentation else None
+        return replace(self.protocol, resize=own.resize, photometric=own.photometric) if own else self.protocol
 
     def shifted(self, shift: Shift, data_root: Path | None) -> Scale:
         """This scale with the targets of its embedded scenes so far from the source.
@@ -243,6 +266,7 @@ _PAPER = Scale(
     scenes=None,
     loader_workers=4,
     gpus_per_trial=1,
+    own_augmentation=True,
 )
 
 SCALES: dict[str, Scale] = {scale.name: scale for scale in (_MINI, _PAPER, _TEST)}

@@ -27,16 +27,18 @@ class DepthInput:
     """The depth encoder and how its cue is served.
 
     Args:
-        encoder: the frozen depth encoder, fed the task's bands nearest to R, G, B.
+        encoder: the frozen depth encoder.
         shuffled: serve the features of the image half a batch away, turned by 180 degrees (a control).
         noise: standard deviation of added noise, relative to that of the features.
         spread: pair depth block floor(i * depth blocks / blocks) with backbone block i, else block i or the last one.
+        rgb: indices of the bands that it is fed for R, G, B; None for the task's bands nearest to them.
     """
 
     encoder: Encoder
     shuffled: bool = False
     noise: float = 0.0
     spread: bool = True
+    rgb: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +108,7 @@ class Segmentor(nn.Module):
         self.depth_encoder = depth.encoder if depth else None
         self.method = method
         self.head = head
-        self.rgb = nearest_bands(RGB, bands)
+        self.rgb = list(depth.rgb) if depth and depth.rgb else nearest_bands(RGB, bands)
         self.factors = factors
         self._depth_BMD: list[Tensor] = []
         self._auxiliary: dict[int, Tensor] = {}
@@ -243,6 +245,7 @@ def build_segmentor(trial: Trial) -> Segmentor:
             shuffled=protocol.depth == "shuffled",
             noise=protocol.depth_noise,
             spread=protocol.depth_pairing == "spread",
+            rgb=trial.task.released.depth_rgb if trial.task.released and protocol.depth_rgb == "released" else None,
         )
     linked = protocol.queries == "linked"
     sizes = trial.scale.head.serving(trial.options)

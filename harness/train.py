@@ -7,7 +7,7 @@ import platform
 import resource
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +23,7 @@ from harness.evaluate import Point, Selector, confusion_per_tile
 from harness.metrics import Areas
 from harness.optim import build_optimizer, build_schedule, count_parameters
 from harness.panels import make_panels
-from harness.pipeline import Batch, Statistics, source_statistics, train_batches
+from harness.pipeline import Batch, Statistics, input_statistics, train_batches
 from harness.records import Arrays, Record, failed_record, surroundings
 from harness.schedule import Report
 from harness.segmentor import Losses, Segmentor, build_segmentor
@@ -69,7 +69,7 @@ def _run(
     reader = trial.open_reader()
     run |= audit_of(trial, reader)
     split = split_tiles(reader, trial.data.source, trial.data.targets, trial.protocol.max_tiles)
-    statistics = source_statistics(reader, split.train)
+    statistics = input_statistics(trial.protocol, trial.task, reader, split.train)
     model = build_segmentor(trial).to(device)
     run["build_seconds"] = time.perf_counter() - clock
 
@@ -81,11 +81,11 @@ def _run(
             weights = {name: tensor.cpu().clone() for name, tensor in model.trained_state().items()}
     model.load_trained(weights)
     torch.manual_seed(stream_seed(trial.seed, "panels"))
-    panels = make_panels(model, reader, split, statistics, trial.data.classes)
+    panels = make_panels(model, reader, split, statistics, trial.task, trial.data.classes)
 
     result = {
         "classes": list(trial.data.classes),
-        "statistics": {name: list(values) for name, values in asdict(statistics).items()},
+        "statistics": {"mean": list(statistics.mean), "std": list(statistics.std)},
         "parameters": count_parameters(model),
         "tiles": selector.tiles(),
         "panels": panels.tiles,

@@ -60,7 +60,7 @@ class Trial:
             **({"method_class": self.method.target.rpartition(":")[2]} if self.method.source_sha256 else {}),
             "lr_scale": self.options.lr_scale,
             "options": asdict(self.options),
-            "protocol": asdict(self.protocol),
+            "protocol": self.protocol.inputs(),
             "protocol_version": Protocol.VERSION,
             "scale": self.scale.name,
             "head": asdict(self.scale.head),
@@ -119,7 +119,7 @@ class Trial:
         if self.options.lr_scale != 1:
             preset = preset | {"lr_scale": self.options.lr_scale}
         options = preset | {name: value for name, value in asdict(self.options).items() if value != plain[name]}
-        default = asdict(self.scale.protocol)
+        default = asdict(self.scale.protocol_of(self.task))
         changed = {name: value for name, value in asdict(self.protocol).items() if value != default[name]}
         recipe = {name: value for name, value in changed.items() if name not in Protocol.CONTROLS}
         controls = {name: value for name, value in changed.items() if name in Protocol.CONTROLS}

@@ -99,8 +99,8 @@ def test_watching_a_model_changes_nothing(finished: dict[str, tuple[Trial, Recor
     reader = trial.open_reader()
     split = split_tiles(reader, trial.data.source, trial.data.targets, 2)
     statistics = source_statistics(reader, split.train)
-    first = make_panels(model, reader, split, statistics, trial.data.classes)
-    second = make_panels(model, reader, split, statistics, trial.data.classes)
+    first = make_panels(model, reader, split, statistics, trial.task, trial.data.classes)
+    second = make_panels(model, reader, split, statistics, trial.task, trial.data.classes)
     assert model.method.observed is None
     assert first.tiles == second.tiles
     for name, array in first.arrays.items():

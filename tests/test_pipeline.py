@@ -15,16 +15,8 @@ import torch
 
 from benchmarks.catalogue import FBP_CS
 from benchmarks.tasks import IGNORE, Sample, TileRef
-from harness.pipeline import (
-    Batch,
-    PhotometricJitter,
-    QuickCrop,
-    RandomCrop,
-    Statistics,
-    evaluation_batches,
-    source_statistics,
-    train_batches,
-)
+from harness.augment import PhotometricJitter, QuickCrop, RandomCrop
+from harness.pipeline import Batch, Statistics, evaluation_batches, source_statistics, train_batches
 from harness.scales import SCALES, Protocol
 from harness.split import split_tiles, spread
 

@@ -132,7 +132,10 @@ def checked(cls: type[T], owner: str, values: Mapping[str, Any]) -> T:
         if first["type"] == "value_error":
             raise first["ctx"]["error"] from None
         option = f"{owner}.{first['loc'][0]}"
-        raise ValueError(f"{option}={first['input']}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+        # a field of several types has a complaint for each
+        said = dict.fromkeys(found["msg"] for found in error.errors() if found["loc"][0] == first["loc"][0])
+        wrong = " or ".join(text[0].lower() + text[1:] for text in said)
+        raise ValueError(f"{option}={first['input']}: {wrong}") from None
     for name in known:
         value = getattr(made, name)
         if isinstance(value, float) and not math.isfinite(value):

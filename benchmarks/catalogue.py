@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.legends import FBP_24, FLAIR_12, ISPRS_6, LOVEDA_7, OEM_8
+from benchmarks.legends import FBP_24, FLAIR_12, ISPRS_6, LOVEDA_7, OEM_8, WHU_OHS_7
 from benchmarks.synthetic.mirrors import MIRRORS
 from benchmarks.tasks import Augmentation, Band, DataSource, Released, Task
 
@@ -105,6 +105,14 @@ WHU_OHS_CR = Task(
     version=1,
     bands=tuple(Band(name=f"b{number}", centre_um=um) for number, um in enumerate(_OHS_UM, 1)),
     embedded=_embedded("whu_ohs_cr"),
+    files=_files(
+        title="WHU-OHS cross-region",
+        opener="benchmarks.datasets.ohs:open_ohs",
+        legend=WHU_OHS_7,
+        domains={"seen": "OHS, source regions", "unseen": "OHS, target regions"},
+        licence="not stated in the authors' repository; that of the Zenodo record holds",
+        obtain="irsip.whu.edu.cn/resources/WHU_OHS_show.php, or Zenodo record 7258035: three archives",
+    ),
     augmentation=_FLIP_ONLY,
     # the stored integers divided by 10,000 and nothing else
     released=Released(mean=(0.0,) * 32, std=(10_000.0,) * 32, depth_rgb=(1, 6, 14)),

@@ -13,6 +13,7 @@ RECIPES: dict[str, str] = {
     "loveda_r2u": "benchmarks.datasets.loveda:RECIPE",
     "oem_cc": "benchmarks.datasets.oem:RECIPE",
     "potsdam2vaihingen": "benchmarks.datasets.isprs:RECIPE",
+    "whu_ohs_cr": "benchmarks.datasets.ohs:RECIPE",
 }
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.catalogue import TASKS
 from harness.lookup import find_method, load_class
 from harness.scales import SCALES
 from methods import METHODS, OWN
@@ -27,7 +26,6 @@ from tests.conftest import ROOT
 from tests.models import SPEC
 
 TESTS = ROOT / "tests"
-MISSING = "not here yet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +120,7 @@ def check_setting(name: str) -> None:
 def test_every_name_in_the_tables_stands_for_something() -> None:
     complaints = []
     for row in ROWS:
-        for name in () if MISSING in row.cells else row.names:
+        for name in row.names:
             try:
                 check(name)
             except ValueError as error:
@@ -146,14 +144,6 @@ def test_a_made_up_name_is_noticed(name: str) -> None:
     check("rein.rank")
     with pytest.raises(ValueError, match=re.escape(name.partition("=")[0].rpartition(".")[2].partition(":")[0])):
         check(name)
-
-
-def test_what_is_called_missing_is_missing() -> None:
-    names = [name for row in ROWS if MISSING in row.cells for name in row.names]
-    assert names
-    assert {name.partition(":")[0] for name in names} == {"task"}
-    arrived = {f"task:{name}" for name, task in TASKS.items() if task.files}.intersection(names)
-    assert not arrived, "mend the rows of docs/fidelity.md that call these `not here yet`, and take them off its list"
 
 
 # --- What the page tells

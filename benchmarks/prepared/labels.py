@@ -8,7 +8,8 @@ paper, R recalled, C our choice.
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -53,6 +54,13 @@ class LabelMap:
         reached = {value.target for value in self.values if value.target}
         assert reached == set(self.classes), f"{self.name}: targets {reached} are not the classes {self.classes}"
         assert len({value.colour for value in self.values}) == len(raws), f"{self.name}: two values share a colour"
+
+    def retarget(self, targets: Mapping[str, str]) -> LabelMap:
+        """The same map with some raw values, by name, put into other classes of its own."""
+        names = {value.name for value in self.values}
+        assert targets.keys() <= names, f"{self.name}: no raw values {targets.keys() - names}"
+        values = (replace(value, target=targets.get(value.name, value.target)) for value in self.values)
+        return replace(self, values=tuple(values))
 
     def decode(self, label: npt.NDArray[np.uint8], where: object) -> tuple[LabelHW, int]:
         """Class indices [H, W] of a label raster, and how many pixels of unknown colour were ignored.

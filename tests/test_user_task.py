@@ -401,12 +401,15 @@ def test_it_runs_beside_rendered_and_prepared_tasks(program: Program, task: Path
     assert "2 trials" in result.text
 
 
-def test_photometric_distortion_of_16_bits_is_refused(program: Program, task: Path, tmp_path: Path) -> None:
-    """It would cut every value to 255 without a word."""
-    jitter = ("--set", "protocol.photometric=true")
-    result = program(*ONE, "--task", task, *jitter, "--results", tmp_path / "results")
-    assert result.exit_code == 1, result
-    assert "protocol.photometric is made for 8 bits" in result.text
+def test_colours_of_16_bits_are_distorted_in_training(program: Program, task: Path, tmp_path: Path) -> None:
+    losses = set()
+    for jitter in ("true", "false"):
+        results = tmp_path / jitter
+        result = program(*ONE, "--task", task, "--set", f"protocol.photometric={jitter}", "--results", results)
+        assert result.exit_code == 0, result
+        (body,) = bodies(results).values()
+        losses.add(body["result"]["points"][0]["task_loss"])
+    assert len(losses) == 2
 
 
 def test_the_page_tells_every_key() -> None:

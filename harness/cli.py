@@ -28,6 +28,7 @@ from harness.cli_options import (
     TaskNames,
 )
 from harness.cli_predict import predict
+from harness.cli_results import compare, leaderboard
 from harness.listings import LISTINGS
 from harness.lookup import find
 from harness.plan import Request, make_plan
@@ -279,6 +280,8 @@ def import_checkpoint(
 
 
 app.command()(predict)
+app.command()(compare)
+app.command()(leaderboard)
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
 

@@ -1,4 +1,4 @@
-"""From areas per tile to IoU, intervals and significance. NumPy only, so that tables need no torch."""
+"""From areas per tile to IoU and accuracy. NumPy only, so that tables need no torch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ import numpy.typing as npt
 
 Areas = npt.NDArray[np.int64]
 """[..., K, 3]: intersection, predicted and labelled pixels of each class."""
-
-REPLICATES = 1000
-LEVEL = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +26,6 @@ class Scores:
     miou_present: float
     iou: tuple[float, ...]
     acc: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A mean with a bootstrap interval over scenes (and seeds, where there are several), in percent points."""
-
-    mean: float
-    low: float
-    high: float
 
 
 def confusion(prediction_HW: npt.NDArray[np.int64], label_HW: npt.NDArray[np.int64], classes: int) -> Areas:
@@ -58,17 +46,32 @@ def iou(areas_K3: npt.NDArray[np.float64] | Areas) -> npt.NDArray[np.float64]:
     return _ratio(intersection, predicted + labelled - intersection)
 
 
+def accuracy(areas_K3: npt.NDArray[np.float64] | Areas) -> npt.NDArray[np.float64]:
+    """Accuracy (recall) [..., K] in percent; NaN where a class is not labelled."""
+    return _ratio(areas_K3[..., 0], areas_K3[..., 2])
+
+
+def mean_iou(areas_K3: npt.NDArray[np.float64] | Areas) -> npt.NDArray[np.float64]:
+    """MMSegmentation's mIoU [...] in percent, over the classes that are predicted or labelled."""
+    return _mean_last(iou(areas_K3))
+
+
+def mean_accuracy(areas_K3: npt.NDArray[np.float64] | Areas) -> npt.NDArray[np.float64]:
+    """MMSegmentation's mAcc [...] in percent, over the classes that are labelled."""
+    return _mean_last(accuracy(areas_K3))
+
+
 def scores(areas_K3: Areas) -> Scores:
     """All scores of pooled areas [K, 3]."""
     intersection, _, labelled = np.moveaxis(areas_K3, -1, 0)
-    per_class, accuracy = iou(areas_K3), _ratio(intersection, labelled)
+    per_class = iou(areas_K3)
     return Scores(
         miou=_mean(per_class),
-        macc=_mean(accuracy),
+        macc=float(mean_accuracy(areas_K3)),
         aacc=float(_ratio(intersection.sum(), labelled.sum())),
         miou_present=_mean(per_class[labelled > 0]),
         iou=tuple(per_class.tolist()),
-        acc=tuple(accuracy.tolist()),
+        acc=tuple(accuracy(areas_K3).tolist()),
     )
 
 
@@ -79,39 +82,6 @@ def by_scene(tile_areas: Areas, scenes: Sequence[str]) -> tuple[list[str], Areas
     summed = np.zeros((len(names), *tile_areas.shape[1:]), dtype=np.int64)
     np.add.at(summed, [rows[scene] for scene in scenes], tile_areas)
     return names, summed
-
-
-class Bootstrap:
-    """Resamples scenes within their domain, and seeds, with replacement; the same draws serve every method (paired).
-
-    Args:
-        domains: the domain of each scene, in the order of the areas given to `replicates`.
-        seeds: number of seeds.
-    """
-
-    def __init__(self, domains: Sequence[str], seeds: int) -> None:
-        """Draw all resamples once, from a fixed stream."""
-        generator = np.random.default_rng(0)
-        counts = np.zeros((REPLICATES, len(domains)))
-        for domain in sorted(set(domains)):
-            members = np.flatnonzero([d == domain for d in domains])
-            counts[:, members] = generator.multinomial(len(members), [1 / len(members)] * len(members), REPLICATES)
-        self.scene_counts = counts
-        self.seed_counts = generator.multinomial(seeds, [1 / seeds] * seeds, REPLICATES) / seeds
-
-    def replicates(self, areas_SNK3: Areas) -> npt.NDArray[np.float64]:
-        """Mean over seeds of the pooled mIoU, for every resample [R]; areas are [seeds, scenes, K, 3]."""
-        pooled = np.einsum("rn,snka->rska", self.scene_counts, areas_SNK3.astype(np.float64))
-        miou_RS = _mean_last(iou(pooled))
-        return np.asarray((miou_RS * self.seed_counts).sum(-1))
-
-
-def interval(mean: float, replicates: npt.NDArray[np.float64]) -> Interval:
-    """Percentile interval at the 95 % level; undefined where no replicate is defined."""
-    if np.isnan(replicates).all():
-        return Interval(mean=mean, low=np.nan, high=np.nan)
-    low, high = np.nanquantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(mean=mean, low=float(low), high=float(high))
 
 
 def _ratio(top: npt.ArrayLike, bottom: npt.ArrayLike) -> npt.NDArray[np.float64]:

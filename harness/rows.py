@@ -13,7 +13,9 @@ from harness.trial import Trial, digest
 
 def table_of(inputs: Mapping[str, Any]) -> str:
     """Task, data (with its fingerprint) and recipe: what a table's rows have in common."""
-    return digest([inputs["task"], inputs["task_version"], inputs["data_fingerprint"], inputs["head"], _recipe(inputs)])
+    return digest(
+        [inputs["task"], inputs["task_version"], inputs["data_fingerprint"], inputs["head"], recipe_of(inputs)]
+    )
 
 
 def row_of(inputs: Mapping[str, Any], labels: Mapping[str, Any]) -> tuple[str, ...]:
@@ -48,7 +50,8 @@ def _place(inputs: Mapping[str, Any], labels: Mapping[str, Any]) -> tuple[str, .
     return (table_of(inputs), *row_of(inputs, labels))
 
 
-def _recipe(inputs: Mapping[str, Any]) -> dict[str, Any]:
+def recipe_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The protocol without its controls."""
     return {name: value for name, value in inputs["protocol"].items() if name not in Protocol.CONTROLS}
 
 

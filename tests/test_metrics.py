@@ -1,4 +1,4 @@
-"""Areas, scores and the bootstrap, against MMSegmentation, loops over pixels, and cases done by hand."""
+"""Areas and scores, against MMSegmentation, loops over pixels, and cases done by hand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks.tasks import IGNORE
-from harness.metrics import REPLICATES, Bootstrap, areas, by_scene, confusion, interval, iou, scores
+from harness.metrics import areas, by_scene, confusion, iou, mean_accuracy, mean_iou, scores
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -121,6 +121,8 @@ def test_iou_takes_any_leading_shape() -> None:
     stack = np.stack([inside, inside + 7, inside + rng.integers(0, 9, inside.shape)], axis=-1)
     np.testing.assert_array_equal(iou(stack)[1, 4], iou(stack[1, 4]))
     np.testing.assert_allclose(iou(stack), 100 * inside / (stack[..., 1] + stack[..., 2] - inside))
+    assert mean_iou(stack)[1, 4] == scores(stack[1, 4]).miou
+    assert mean_accuracy(stack)[1, 4] == scores(stack[1, 4]).macc
 
 
 def test_areas_by_scene() -> None:
@@ -128,107 +130,3 @@ def test_areas_by_scene() -> None:
     names, summed = by_scene(tiles, ["b", "a", "b", "c"])
     assert names == ["a", "b", "c"]
     assert np.array_equal(summed, [tiles[1], tiles[0] + tiles[2], tiles[3]])
-
-
-# --- Bootstrap
-
-
-def binomial(rng: np.random.Generator, scenes: int, chance: float, seeds: int = 1) -> npt.NDArray[np.int64]:
-    """Areas [seeds, scenes, 1, 3] whose IoU is the share of successes among 20 pixels a scene."""
-    hits = rng.binomial(20, chance, (seeds, scenes))
-    return np.stack([hits, hits, np.full_like(hits, 20)], axis=-1)[:, :, None]
-
-
-def test_identical_scenes_and_seeds_have_an_interval_of_no_width() -> None:
-    one = np.array([[10, 15, 20], [3, 9, 4]])
-    repeated = np.broadcast_to(one, (3, 8, 2, 3))
-    mean = scores(one).miou
-    spread = interval(mean, Bootstrap(["a"] * 5 + ["b"] * 3, 3).replicates(repeated))
-    assert (spread.low, spread.high) == pytest.approx((mean, mean), rel=1e-12)
-    assert spread.mean == mean
-
-
-def test_identical_methods_differ_by_exactly_0_and_differences_are_paired() -> None:
-    rng = np.random.default_rng(0)
-    first = binomial(rng, 12, 0.5, seeds=2)
-    domains = ["a"] * 7 + ["b"] * 5
-    a, b = (Bootstrap(domains, 2).replicates(first.copy()) for _ in range(2))
-    assert not (a - b).any()
-    assert a.std() > 0
-    # one more hit in every scene: the gain is sure although the scores are not
-    better = first + np.array([1, 1, 0])
-    gain = interval(5.0, Bootstrap(domains, 2).replicates(better) - a)
-    assert (gain.low, gain.high) == pytest.approx((5, 5))
-
-
-def test_resamples_pool_areas_and_average_over_seeds() -> None:
-    rng = np.random.default_rng(1)
-    stack = np.stack([binomial(rng, 6, 0.5, 3)[:, :, 0], binomial(rng, 6, 0.2, 3)[:, :, 0]], axis=2)
-    bootstrap = Bootstrap(["a"] * 4 + ["b"] * 2, 3)
-    assert np.array_equal(bootstrap.scene_counts[:, :4].sum(1), np.full(REPLICATES, 4)), "within the domain"
-    assert np.array_equal(bootstrap.scene_counts[:, 4:].sum(1), np.full(REPLICATES, 2))
-    replicates = bootstrap.replicates(stack)
-    for r in (0, 17, REPLICATES - 1):
-        counts = bootstrap.scene_counts[r].astype(int)
-        drawn = [scores(np.repeat(stack[s], counts, axis=0).sum(0)).miou for s in range(3)]
-        assert replicates[r] == pytest.approx(float(np.dot(drawn, bootstrap.seed_counts[r])))
-    assert np.mean(replicates) == pytest.approx(np.mean([scores(s.sum(0)).miou for s in stack]), abs=0.5)
-
-
-def test_draws_are_fixed_and_follow_the_domains() -> None:
-    first, second = Bootstrap(["a", "b", "a"], 2), Bootstrap(["a", "b", "a"], 2)
-    assert np.array_equal(first.scene_counts, second.scene_counts)
-    assert np.array_equal(first.seed_counts, second.seed_counts)
-    assert np.array_equal(first.scene_counts[:, 1], np.ones(REPLICATES)), "the only scene of its domain"
-    assert set(first.scene_counts[:, 0]) == {0, 1, 2}
-
-
-def test_more_scenes_or_seeds_narrow_the_interval() -> None:
-    rng = np.random.default_rng(2)
-
-    def width(scenes: int, seeds: int) -> float:
-        stack = binomial(rng, scenes, 0.5, seeds)
-        spread = interval(50, Bootstrap(["a"] * scenes, seeds).replicates(stack))
-        return spread.high - spread.low
-
-    # 20 pixels of chance 0.5 in each of n scenes: a 95 % interval is 2 x 1.96 x sqrt(0.25 / 20 n) wide
-    assert width(100, 1) == pytest.approx(2 * 196 * math.sqrt(0.25 / 2000), rel=0.25)
-    assert width(400, 1) == pytest.approx(2 * 196 * math.sqrt(0.25 / 8000), rel=0.25)
-
-
-def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(3)
-    bootstrap = Bootstrap(["a"] * 30, 1)
-    covered = 0
-    for _ in range(300):
-        spread = interval(NAN, bootstrap.replicates(binomial(rng, 30, 0.4)))
-        covered += spread.low <= 40 <= spread.high
-    assert 0.89 < covered / 300 < 0.98
-
-
-def test_a_class_that_a_resample_loses_is_left_out_there() -> None:
-    # class 1 is in the first scene alone: resamples without it have the IoU of class 0 only
-    stack = np.array([[[50, 100, 50], [10, 10, 10]], [[50, 100, 50], [0, 0, 0]], [[50, 100, 50], [0, 0, 0]]])[None]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        bootstrap = Bootstrap(["a"] * 3, 1)
-        replicates = bootstrap.replicates(stack)
-    lost = bootstrap.scene_counts[:, 0] == 0
-    assert 0.2 < lost.mean() < 0.4
-    assert replicates[lost] == pytest.approx(50)
-    assert replicates[~lost] == pytest.approx(75)
-
-
-def test_undefined_replicates_are_left_out_of_the_interval() -> None:
-    spread = interval(NAN, np.array([NAN, 1.0, 2.0, 3.0, NAN]))
-    assert 1 <= spread.low <= spread.high <= 3
-
-
-def test_an_interval_of_undefined_replicates_is_undefined_without_a_warning() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        nothing = Bootstrap(["a", "a"], 1).replicates(np.zeros((1, 2, 3, 3), np.int64))
-        assert np.isnan(nothing).all()
-        spread = interval(NAN, nothing)
-    assert math.isnan(spread.low)
-    assert math.isnan(spread.high)

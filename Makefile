@@ -16,7 +16,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST))
 
-run: $(STAMP) ## run the main job: every method at the mini scale, three seeds
+run: $(STAMP) ## run the main job: the paper's tables at the mini scale
 	$(BIN)/python run.py --suite all
 
 test: $(STAMP) ## lint, check formatting and types, run the tests

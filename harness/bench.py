@@ -144,7 +144,7 @@ class _Silent:
 
 
 def _trials(scale: str, number: int, settings: Sequence[str]) -> list[Trial]:
-    request = Request(suite="all", scale=scale, methods=("frozen",), seeds=number, settings=settings)
+    request = Request(suite="fair", scale=scale, methods=("frozen",), seeds=number, settings=settings)
     trials = make_plan(request, None).pending
     first = trials[0]
     return [

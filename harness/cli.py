@@ -29,6 +29,8 @@ from harness.cli_options import (
 )
 from harness.cli_predict import predict
 from harness.cli_results import compare, leaderboard
+from harness.cli_tables import tables
+from harness.folders import existing_records
 from harness.listings import LISTINGS
 from harness.lookup import find
 from harness.plan import Request, make_plan
@@ -158,7 +160,7 @@ def plan(
 ) -> None:
     """Show the trials of a suite, which of them are cached, and what the rest may cost."""
     request = _request(suite, scale, task, backbone, method, seeds, settings, data_root, severity, ingredients)
-    made = make_plan(request, driver.existing_records(results, scale))
+    made = make_plan(request, existing_records(results, scale))
     screen.show_plan(made)
     screen.show_trials(made)
 
@@ -172,13 +174,7 @@ def list_(
     screen.show_listing(kind, rows)
 
 
-@app.command()
-def tables(
-    results: Results = Path("results"),
-    scale: ScaleName = "mini",
-) -> None:
-    """Build all tables again, from the records alone."""
-    driver.rebuild_tables(results, scale)
+app.command()(tables)
 
 
 @app.command()

@@ -9,7 +9,12 @@ import typer
 
 from benchmarks.tasks import INGREDIENTS
 
-Suite = Annotated[str, typer.Option("--suite", help="Suite to run (see `list suites`).", show_default=False)]
+Suite = Annotated[
+    str,
+    typer.Option(
+        "--suite", help="Suite to run: a name (see `list suites`), or path/to/suite.yaml or .py.", show_default=False
+    ),
+]
 ScaleName = Annotated[str, typer.Option("--scale", help="`mini`: seconds per trial; `paper`: published sizes.")]
 TaskNames = Annotated[
     list[str],

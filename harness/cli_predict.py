@@ -10,6 +10,7 @@ import typer
 
 from harness import driver, screen
 from harness.cli_options import Results, ScaleName
+from harness.folders import whole_records
 
 
 def predict(
@@ -38,7 +39,7 @@ def predict(
     done = predict_image(
         image,
         record,
-        driver.existing(results, scale),
+        whole_records(results, scale),
         out=out,
         bands=[int(band) for band in bands.split(",") if band],
         overlap=overlap,

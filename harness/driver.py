@@ -13,6 +13,7 @@ from harness import screen
 from harness.audit_status import renew
 from harness.bench_setup import Setup
 from harness.cluster import run_ray
+from harness.folders import existing_records, scale_folder, whole_records
 from harness.lookup import find, find_methods, find_scale
 from harness.plan import Plan, Request, make_plan
 from harness.progress import Screen, counting
@@ -20,6 +21,8 @@ from harness.records import Record, RecordStore, replace_file, writable
 from harness.schedule import Executor, Outcome, Resources, exclusive, run_local
 from harness.split import split_tiles
 from harness.status import Status
+from harness.suite_driver import write_suite_tables
+from harness.suite_screen import show_suite_tables
 from harness.tracking import Tracker, rebuild, ui_command
 from harness.trial import Trial
 from methods import OWN
@@ -85,12 +88,18 @@ def run_suite(request: Request, running: Running) -> int:
                 with Screen(len(pending), tracker.record if tracker else None) as watcher:
                     outcomes = execute(pending, store, watcher, resources)
             records = list(store)
-            tables, paths = _write_tables(records, folder, [planned.trial for planned in plan.trials])
+            planned = [planned.trial for planned in plan.trials]
+            tables, paths = _write_tables(records, folder, planned)
+            suite_tables, suite_paths = write_suite_tables(records, folder, request, planned=planned)
             if tracker:
                 for record in records:  # also those of earlier runs, which cost next to nothing
                     tracker.record(record)
-                tracker.tables(tables, paths)
-    screen.show_tables(tables, paths, {planned.trial.key for planned in plan.trials})
+                tracker.tables([*suite_tables, *tables], [*suite_paths, *paths])
+    keys = {trial.key for trial in planned}
+    if suite_tables:
+        show_suite_tables(suite_tables, suite_paths, folder / "tables", keys)
+    else:
+        screen.show_tables(tables, paths, keys)
     screen.show_summary(plan, outcomes, f"--scale {request.scale} --results {running.results}")
     if tracker:
         screen.show_hint("MLflow", ui_command(folder))
@@ -107,12 +116,12 @@ def _exit_code(plan: Plan, pending: Sequence[object], outcomes: Sequence[Outcome
 
 
 def rebuild_tables(results: Path, scale: str) -> None:
-    """Write and show all tables of a results folder, from its records alone.
+    """Write and show the tables of each task in a results folder, from its records alone.
 
     Raises:
         ValueError: there are no records.
     """
-    tables, paths = _write_tables(existing(results, scale), scale_folder(results, scale))
+    tables, paths = _write_tables(whole_records(results, scale), scale_folder(results, scale))
     screen.show_tables(tables, paths)
 
 
@@ -122,7 +131,7 @@ def rebuild_tracking(results: Path, scale: str) -> None:
     Raises:
         ValueError: there are no records, or MLflow cannot be written.
     """
-    store, folder = existing(results, scale), scale_folder(results, scale)
+    store, folder = whole_records(results, scale), scale_folder(results, scale)
     with exclusive(folder):
         records = list(store)
         tables, paths = _write_tables(records, folder)
@@ -195,25 +204,6 @@ def find_record(results: Path, scale: str, key: str) -> Record:
         found = f"{len(keys)} records begin with" if len(keys) > 1 else "no record begins with"
         raise ValueError(f"{found} {key!r} in {scale_folder(results, scale)}: `plan --suite NAME` lists the keys")
     return record
-
-
-def scale_folder(results: Path, scale: str) -> Path:
-    """Where a scale's records and tables are."""
-    return results / find_scale(scale).name
-
-
-def existing_records(results: Path, scale: str) -> RecordStore | None:
-    """The records of a scale, or None if nothing was ever run."""
-    folder = scale_folder(results, scale) / "records"
-    return RecordStore(folder) if folder.is_dir() else None
-
-
-def existing(results: Path, scale: str) -> RecordStore:
-    """The records of a scale. Raises `ValueError` if nothing was ever run."""
-    store = existing_records(results, scale)
-    if store is None:
-        raise ValueError(f"no records in {scale_folder(results, scale)}: run a suite first, or give --results DIR")
-    return store
 
 
 def _write_tables(

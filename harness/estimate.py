@@ -24,11 +24,19 @@ class Times:
                     self.seconds.setdefault(kind, []).append((record.run["seconds"] - steps, steps / length))
 
     def estimate(self, trial: Trial) -> float | None:
-        """Seconds the trial may take, or None if nothing like it ever ran."""
+        """Seconds the trial may take, or None if nothing like it ever ran, here or where `guess` was measured."""
         for kind, length in _kinds(trial.inputs()):
             if kind in self.seconds:
                 return statistics.median(fixed + length * step for fixed, step in self.seconds[kind])
+        return guess(trial)
+
+
+def guess(trial: Trial) -> float | None:
+    """Seconds of a mini trial, as measured on two cores at work (docs/mini_scale.md); None at other scales."""
+    if trial.scale.name != "mini" or not trial.protocol.steps:
         return None
+    build, evaluation, step = 2.0, 2.0, 0.17 if trial.options.needs_depth else 0.13
+    return build + evaluation * trial.protocol.evaluations + step * trial.protocol.steps
 
 
 def _kinds(inputs: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], int]]:

@@ -32,7 +32,7 @@ def check_method(method: str, backbones: Sequence[str], settings: Sequence[str])
         ValueError: an unknown name, option or value.
     """
     request = Request(
-        suite="all",
+        suite="fair",
         scale="test",
         tasks=tuple(TASKS)[:1],  # the contract knows no task: one is enough
         methods=(method,),

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from benchmarks.catalogue import TASKS
 from benchmarks.suites import SUITES
 from harness import plugins
+from harness.estimate import guess
 from harness.lookup import built_in, find_method
+from harness.plan import Request, make_plan
+from harness.screen import duration
 from harness.trial import MethodRef
 from harness.zoo import BACKBONES
 from methods import METHODS
@@ -65,6 +68,24 @@ def _variant_rows() -> list[dict[str, object]]:
     ]
 
 
+def _suite_rows() -> list[dict[str, object]]:
+    """Suites with their size at the mini scale, and how long it may take where nothing has run yet."""
+    rows: list[dict[str, object]] = []
+    for suite in SUITES.values():
+        trials = [planned.trial for planned in make_plan(Request(suite=suite.name), None).trials]
+        seconds = sum(guess(trial) or 0 for trial in trials)
+        rows.append(
+            {
+                "name": suite.name,
+                "seeds": suite.seeds,
+                "mini trials": len(trials),
+                "one core": duration(seconds),
+                "what": suite.title,
+            }
+        )
+    return rows
+
+
 LISTINGS: dict[str, Callable[[], list[dict[str, object]]]] = {
     "tasks": lambda: [
         {
@@ -88,5 +109,5 @@ LISTINGS: dict[str, Callable[[], list[dict[str, object]]]] = {
     "methods": _method_rows,
     "plugins": _plugin_rows,
     "variants": _variant_rows,
-    "suites": lambda: [{"name": s.name, "seeds": s.seeds, "what": s.title} for s in SUITES.values()],
+    "suites": _suite_rows,
 }

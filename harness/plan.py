@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 from pathlib import Path
-from typing import TypeVar
 
-from benchmarks.suites import SUITES, Cell
+from benchmarks.suites import Cell
 from benchmarks.tasks import AS_IS, AbsentData, DataSource, Shift, Task
-from harness.estimate import Times
+from harness.cells import Filled, Names, fill
+from harness.estimate import Times, guess
 from harness.lookup import built_in, find, find_methods, find_scale, find_tasks, parse_settings
 from harness.records import RecordStore
 from harness.relevant import relevant
-from harness.scales import Protocol
+from harness.scales import Protocol, Scale
 from harness.status import Status
+from harness.suite_files import find_suite
 from harness.trial import MethodRef, Trial
 from harness.zoo import BACKBONE_NAMES, BACKBONES, DEPTH_ENCODER
 from methods import METHODS
-
-T = TypeVar("T")
+from methods.options import Options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +27,7 @@ class Request:
     """What the user asked for, in words.
 
     Args:
-        suite: name of the suite.
+        suite: name of the suite, or path of a file with one.
         scale: name of the scale.
         tasks: keep these tasks (`all` for every one); empty for all. One the suite does not have takes part in it.
         backbones: keep these backbones; empty for all. One the suite does not have takes part in it.
@@ -133,13 +132,13 @@ def make_plan(request: Request, records: RecordStore | None) -> Plan:
     Raises:
         ValueError: a name, option or value is wrong, or nothing can run.
     """
-    expansion = _Expansion(request)
+    expansion = Expansion(request)
     trials: dict[str, Trial] = {}
     skipped: dict[str, str] = {}
     defective: set[str] = set()
     for cell, task, backbone, method in expansion.cells():
         try:
-            source = expansion.supply(task)
+            source = expansion.supply(task, cell)
         except ValueError as defect:
             source = str(defect)
             if not isinstance(defect, AbsentData) or task.name in request.tasks:
@@ -153,16 +152,16 @@ def make_plan(request: Request, records: RecordStore | None) -> Plan:
     expansion.refuse_unused_settings()
     if not trials:
         raise ValueError("; ".join(skipped.values()) or "nothing to run: the filters leave no trial of the suite")
-    planned = [Planned(trial=trial, status=Status.PLANNED, estimate=None) for trial in trials.values()]
+    planned = [Planned(trial=trial, status=Status.PLANNED, estimate=guess(trial)) for trial in trials.values()]
     plan = Plan(request=request, trials=planned, skipped=skipped, defective=frozenset(defective))
     return plan if records is None else plan.beside(records)
 
 
-class _Expansion:
+class Expansion:
     """A request with its names looked up."""
 
     def __init__(self, request: Request) -> None:
-        self.suite = find("suite", request.suite, SUITES)
+        self.suite, chosen_methods = find_suite(request.suite)
         self.scale = find_scale(request.scale).shifted(request.shift, request.data_root)
         self.tasks = find_tasks(request.tasks or ["all"])
         self.given_tasks = list(self.tasks) if request.tasks else []
@@ -172,51 +171,47 @@ class _Expansion:
         given = [found for name in request.methods for found in find_methods(name)]
         ours = {name: built_in(name) for name in METHODS}
         self.given_methods = _by_name(given, ours.values() if request.recorded else ())
-        self.methods = self.given_methods or ours
+        brought = _by_name(chosen_methods, ours.values() if request.recorded else ())
+        self.known = {**ours, **brought, **self.given_methods}
+        self.methods = self.given_methods or {**ours, **brought}
         self.contenders = self.given_methods or {n: m for n, m in self.methods.items() if not m.options_class.control}
         if request.seeds < 0:
             raise ValueError(f"--seeds {request.seeds}: give 1 or more")
         self._seeds = request.seeds
-        self._data_root = request.data_root.resolve() if request.data_root else None
-        self._shift = request.shift
-        self.settings = parse_settings(request.settings, {**METHODS, **self.given_methods, "protocol": ""})
+        self.data_root = request.data_root.resolve() if request.data_root else None
+        self.settings = parse_settings(request.settings, {**self.known, "protocol": ""})
         self._used = {"protocol"}
-        self._fingerprints: dict[str, str] = {}
+        self._shift = request.shift
+        self._fingerprints: dict[tuple[str, float | None], str] = {}
 
-    def cells(self) -> list[tuple[Cell, Task, str, MethodRef]]:
+    def cells(self) -> list[Filled]:
         """Every cell with its wildcards filled in and the filters applied."""
-        cells = [*self.suite.cells, *self._asked_for()]
-        named = {cell.method for cell in cells}
-        for method in self.given_methods:
-            if "*" not in named and method not in named:
-                places = {(cell.task, cell.backbone) for cell in cells}
-                cells += [Cell(task=task, backbone=backbone, method=method) for task, backbone in sorted(places)]
-        return [
-            (cell, task, backbone, method)
-            for cell in cells
-            for task in _match(cell.task, self.tasks)
-            for backbone in _match(cell.backbone, {name: name for name in self.backbones})
-            for method in _match(cell.method, self.contenders if cell.method == "*" else self.methods)
-        ]
-
-    def _asked_for(self) -> Iterator[Cell]:
-        """Cells for the tasks and backbones that the user names and the suite does not have, together or at all."""
-        seeds = min(cell.seeds for cell in self.suite.cells)
-        for task, backbone in product(self.given_tasks or [""], self.given_backbones or [""]):
-            has = any(
-                (not task or cell.task in ("*", task)) and (not backbone or cell.backbone in ("*", backbone))
-                for cell in self.suite.cells
-            )
-            for cell in () if has else self.suite.cells:
-                yield replace(cell, task=task or cell.task, backbone=backbone or cell.backbone, seeds=seeds)
+        names = Names(
+            tasks=self.tasks,
+            backbones=self.backbones,
+            methods=self.methods,
+            contenders=self.contenders,
+            given_tasks=list(self.given_tasks),
+            given_backbones=self.given_backbones,
+            given_methods=list(self.given_methods),
+        )
+        return fill(self.suite, names, self.scale.build)
 
     def seeds(self, cell: Cell) -> int:
         """Number of seeds of a cell: what the user asked for, else the cell's own, else the suite's."""
         return self._seeds or cell.seeds or self.suite.seeds
 
-    def supply(self, task: Task) -> DataSource | str:
+    def scale_of(self, cell: Cell) -> Scale:
+        """The scale with the targets as far from the source as the cell says, else as the user does."""
+        if cell.severity is None:
+            return self.scale
+        return self.scale.shifted(replace(self._shift, severity=cell.severity), self.data_root)
+
+    def supply(self, task: Task, cell: Cell) -> DataSource | str:
         """Where the task's tiles come from at this scale, or the reason why there are none."""
         root = self._root(task)
+        if cell.severity is not None and (root or not self.scale.scenes):
+            return f"suite {self.suite.name} shifts synthetic scenes: it has no trials on files"
         if root and self._shift != AS_IS:
             raise ValueError(
                 f"--severity and --ingredients shift synthetic scenes, and {task.name} has none: drop them"
@@ -225,39 +220,47 @@ class _Expansion:
         if source is None:
             needs = f"needs real data at scale {self.scale.name}: give --data-root DIR"
             return f"task {task.name} {'has no reader for files' if root else needs}"
-        if task.name not in self._fingerprints:
-            where = root or self.scale.scenes
+        if (task.name, cell.severity) not in self._fingerprints:
+            where = root or self.scale_of(cell).scenes
             assert where is not None, "embedded scenes are offered only where the scale has sizes for them"
-            self._fingerprints[task.name] = source.open(where).fingerprint
+            self._fingerprints[task.name, cell.severity] = source.open(where).fingerprint
         return source
 
     def _root(self, task: Task) -> Path | None:
         """Where the task's files lie: below the user's data root, else where the task itself says; None for scenes."""
-        return self._data_root or (task.files.home if task.files else None)
+        return self.data_root or (task.files.home if task.files else None)
+
+    def recipe(
+        self, cell: Cell, task: Task, source: DataSource, backbone: str, method: MethodRef
+    ) -> tuple[Options, Protocol]:
+        """The options and the protocol of a cell's trials. Raises `ValueError` where these do not fit the task."""
+        options = method.options_class.make({**cell.options, **self.settings.get(method.name, {})})
+        return options, relevant(self.protocol(cell, task), task, source, options, BACKBONES[backbone])
 
     def trial(self, cell: Cell, task: Task, source: DataSource, backbone: str, method: MethodRef, seed: int) -> Trial:
         """One trial of a cell."""
         self._used.add(method.name)
-        options = method.options_class.make({**cell.options, **self.settings.get(method.name, {})})
-        spec = self.backbones[backbone]
-        protocol = relevant(self._protocol(cell, task), task, source, options, spec)
+        options, protocol = self.recipe(cell, task, source, backbone, method)
         return Trial(
             task=task,
             data=source,
             data_root=self._root(task),
-            data_fingerprint=self._fingerprints[task.name],
-            backbone=spec,
+            data_fingerprint=self._fingerprints[task.name, cell.severity],
+            backbone=self.backbones[backbone],
             depth_encoder=DEPTH_ENCODER if options.needs_depth else None,
             method=method,
             options=options,
             protocol=protocol,
-            scale=self.scale,
+            scale=self.scale_of(cell),
             seed=seed,
         )
 
-    def _protocol(self, cell: Cell, task: Task) -> Protocol:
-        suite = {} if self.scale.fixed_length else self.suite.protocol
-        return self.scale.protocol_of(task).change({**suite, **cell.protocol, **self.settings.get("protocol", {})})
+    def protocol(self, cell: Cell, task: Task | None = None) -> Protocol:
+        """The protocol of a cell, whatever its method; without a task, of one that has no recipe of its own."""
+        reduced = self.suite.mini if self.scale.build == "mini" else {}
+        suite = {} if self.scale.fixed_length else {**self.suite.protocol, **reduced}
+        default = self.scale.protocol_of(task) if task else self.scale.protocol
+        return default.change({**suite, **cell.protocol, **self.settings.get("protocol", {})})
 
     def refuse_unused_settings(self) -> None:
         """An option for a method that takes no part would silently do nothing."""
@@ -279,9 +282,3 @@ def _by_name(methods: Sequence[MethodRef], taken: Iterable[MethodRef]) -> dict[s
                 f"in its Options class"
             )
     return {method.name: method for method in methods}
-
-
-def _match(name: str, known: Mapping[str, T]) -> list[T]:
-    if name == "*":
-        return list(known.values())
-    return [known[name]] if name in known else []

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from harness import screen
 from harness.compare import compare, find_sides
-from harness.driver import existing
 from harness.evidence import SELECTIONS
+from harness.folders import whole_records
 from harness.leaderboard import build_boards
 from harness.lookup import find
 from harness.screen_results import show_boards, show_comparison
@@ -21,7 +21,7 @@ def compare_records(results: Path, scale: str, sides: tuple[str, str], *, task: 
         ValueError: there are no records, or the two cannot be found or compared.
     """
     find("selection", selection, dict.fromkeys(SELECTIONS))
-    show_comparison(compare(*find_sides(existing(results, scale), *sides, task, selection)))
+    show_comparison(compare(*find_sides(whole_records(results, scale), *sides, task, selection)))
 
 
 def rank_methods(
@@ -33,7 +33,7 @@ def rank_methods(
         ValueError: there are no records to rank, or no single ranking to draw.
     """
     find("selection", selection, dict.fromkeys(SELECTIONS))
-    store = existing(results, scale)
+    store = whole_records(results, scale)
     chosen = [] if "all" in tasks else tasks
     boards = build_boards(store, scale, tasks=chosen, backbones=backbones, selection=selection)
     show_boards(boards)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -44,6 +45,25 @@ def current(records: Iterable[Record], planned: Iterable[Trial] = ()) -> list[Re
         if edition in wanted.get(place, {edition}):
             kept.setdefault(place, {}).setdefault(edition, []).append(record)
     return [record for editions in kept.values() for record in max(editions.values(), key=_rank)]
+
+
+def refuse_mixed(what: str, records: Iterable[Record]) -> None:
+    """Refuse records of several versions of the protocol's code: their numbers do not compare.
+
+    Args:
+        what: where they would stand together.
+        records: those with numbers.
+
+    Raises:
+        ValueError: there are several; the message says how many of each, and the way out.
+    """
+    counts = Counter(int(record.inputs["protocol_version"]) for record in records if record.status is Status.DONE)
+    if len(counts) > 1:
+        held = " and ".join(f"{n} of version {version}" for version, n in sorted(counts.items()))
+        raise ValueError(
+            f"{what}: its records are of several protocol versions ({held}), whose numbers do not compare: run their "
+            f"suites again, which replaces the older ones, or give --results DIR with records of one version"
+        )
 
 
 def _place(inputs: Mapping[str, Any], labels: Mapping[str, Any]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from harness.plan import Plan
 from harness.records import Record
 from harness.schedule import Outcome
 from harness.status import Status
+from harness.trial import Trial
 
 if TYPE_CHECKING:  # what costs time to import, and only some commands need
     from harness.bench import DriverShare, Overhead
@@ -70,13 +72,19 @@ def show_plan(plan: Plan) -> None:
     cost = ""
     if pending:
         whole = len(known) == len(pending)
-        cost = f", about {duration(sum(known))} of work" if whole else ", time unknown before a first run"
+        cost = f", about {_work(sum(known), first)}" if whole else ", time unknown before a first run"
     title = f"suite {plan.request.suite}, scale {first.scale.name} ({data})"
     console.print(
         f"[bold]{title}[/bold]: {len(plan.trials)} trials of {length}, {cached} cached, {len(pending)} to run{cost}",
         soft_wrap=True,
     )
     show_skipped(plan.skipped)
+
+
+def _work(seconds: float, trial: Trial) -> str:
+    cores = os.cpu_count() or 1
+    shared = "" if trial.scale.gpus_per_trial or cores == 1 else f", {duration(seconds / cores)} on {cores} cores"
+    return f"{duration(seconds)} of work{shared}"
 
 
 def show_skipped(skipped: Mapping[str, str]) -> None:

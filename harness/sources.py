@@ -43,17 +43,18 @@ def sources(where: str) -> dict[str, Path]:
     return files
 
 
-def import_source(where: str, sha256: str = "") -> ModuleType:
+def import_source(where: str, sha256: str = "", kind: str = "method") -> ModuleType:
     """Import a file or a module from outside.
 
     Args:
         where: `path/to/file.py`, or `package.module`.
         sha256: what its code must hash to; empty for any.
+        kind: what a file holds, for messages.
 
     Raises:
         ValueError: it has changed, or cannot be imported.
     """
-    what = f"method file {where}" if where.endswith(".py") else f"plug-in module {where}"
+    what = f"{kind} file {where}" if where.endswith(".py") else f"plug-in module {where}"
     if sha256 and fingerprint(where) != sha256:
         raise ValueError(f"{what} has changed since the plan was made: run the command again")
     if where.endswith(".py"):

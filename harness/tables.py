@@ -16,7 +16,7 @@ import pandas as pd
 from harness.audit_status import audit_text
 from harness.evidence import Evidence, baseline_of, rows_of
 from harness.records import Record
-from harness.rows import current, table_of
+from harness.rows import current, refuse_mixed, table_of
 from harness.split import SOURCE_VAL, TARGET
 from harness.statistics import MIN_SCENES, MIN_SEEDS, Difference, compare_pairs, estimates
 from harness.status import Status
@@ -111,6 +111,7 @@ def _table(records: list[Record], scale: str) -> ResultTable:
     compared = compare_pairs([(row, baseline) if baseline else None for row, baseline in baselines])
     values = pd.DataFrame([_values(row, difference) for row, difference in zip(rows, compared, strict=True)])
     name = "-".join(filter(None, (inputs["task"], labels["data"], _slug(labels["recipe"]))))
+    refuse_mixed(f"table {name}", records)
     heading = f"{scale} ({labels['data']}) · {labels['task']}" + (f" · {labels['recipe']}" if labels["recipe"] else "")
     return ResultTable(
         name=name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,13 @@ class Build:
                 f"weight file {path.name} is missing from harness/weights: restore it from the repository, "
                 f"or make it again with `python run.py pretrain`"
             )
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        return _sha256(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _sha256(path: Path, changed_ns: int) -> str:
+    """Of a file as it was when last changed: a plan asks once for every trial."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)

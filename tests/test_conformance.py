@@ -412,7 +412,7 @@ def write(folder: Path, name: str, body: str) -> str:
 
 def trials(method: str, *settings: str) -> list[Trial]:
     """What `check` examines: one per backbone and preset."""
-    request = Request(suite="all", scale="test", tasks=("fbp_cs",), methods=(method,), seeds=1, settings=settings)
+    request = Request(suite="fair", scale="test", tasks=("fbp_cs",), methods=(method,), seeds=1, settings=settings)
     return [planned.trial for planned in make_plan(request, None).trials]
 
 

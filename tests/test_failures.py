@@ -208,8 +208,8 @@ def test_an_interrupt_keeps_what_is_finished_and_says_how_to_go_on(
     stop.touch()
     monkeypatch.setenv("STOP_FILE", str(stop))
     file, results = write(tmp_path / "mine.py", {"mine": INTERRUPT}), tmp_path / "results"
-    args = ("--suite", "all", "--task", "fbp_cs", "--backbone", "dinov3", "--seeds", 1, *TINY[2:], "--results", results)
-    args += ("--method", "lora", *filters(file, "mine"), "--method", "frozen")
+    args = ("--suite", "fair", "--task", "fbp_cs", "--backbone", "dinov3", "--seeds", 1, *TINY[2:])
+    args += ("--results", results, "--method", "lora", *filters(file, "mine"), "--method", "frozen")
     result = program(*args)
     assert result.exit_code == 130, result
     assert "Traceback" not in result.err

@@ -189,7 +189,7 @@ def test_the_key_is_the_hash_of_the_inputs_in_the_record(smoke_results: Path) ->
 
 def test_cells_that_come_to_the_same_are_one_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     # with the setting, all of the suite's cells ask for the same preset
-    chosen: dict[str, Any] = {"suite": "all", "tasks": ["fbp_cs"], "methods": ["spectralmoe"], "seeds": 1}
+    chosen: dict[str, Any] = {"suite": "fair", "tasks": ["fbp_cs"], "methods": ["spectralmoe"], "seeds": 1}
     chosen["backbones"] = ["dinov3"]
     assert len(keys(**chosen)) == 2
     same = keys(**chosen, settings=["spectralmoe.preset=released"])
@@ -237,7 +237,7 @@ def test_filters_keep_what_they_name() -> None:
     assert set(trials()) == {"frozen", "lora", "rein", "spectralmoe"}
     assert set(trials(methods=["rein", "lora"], tasks=["fbp_cs"], backbones=["dinov3"])) == {"rein", "lora"}
     assert [item.trial.seed for item in planned(methods=["rein"], seeds=3).trials] == [0, 1, 2]
-    assert {item.trial.seed for item in planned(suite="all").trials} == {0, 1, 2}
+    assert {item.trial.seed for item in planned(suite="table1").trials} == {0, 1, 2}
 
 
 @pytest.mark.parametrize("suite", ["smoke", "all"])
@@ -307,12 +307,14 @@ def test_a_method_never_changes_the_head_of_another(queries: str) -> None:
     assert compared == {"plain": 6, "linked": 2}[queries]
 
 
-def test_a_cell_may_have_seeds_of_its_own() -> None:
-    """The suite `all`: three seeds on one backbone, one on the others; the user's number goes before both."""
-    trials = make_plan(Request(suite="all", scale="test", tasks=["fbp_cs"], methods=["lora"]), None).trials
+def test_a_cell_may_have_seeds_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three seeds on one backbone, one on the others; the user's number goes before both."""
+    cells = (Cell(backbone="dinov3", seeds=3), Cell(seeds=1))
+    monkeypatch.setitem(SUITES, "mixed", Suite(name="mixed", title="", cells=cells, seeds=2))
+    trials = make_plan(Request(suite="mixed", scale="test", tasks=["fbp_cs"], methods=["lora"]), None).trials
     seeds = Counter(planned.trial.backbone.name for planned in trials)
     assert seeds == dict.fromkeys(zoo.BACKBONES, 1) | {"dinov3": 3}
-    assert len(keys(suite="all", tasks=["fbp_cs"], methods=["lora"], seeds=2)) == 2 * len(zoo.BACKBONES)
+    assert len(keys(suite="mixed", tasks=["fbp_cs"], methods=["lora"], seeds=2)) == 2 * len(zoo.BACKBONES)
 
 
 def test_a_backbone_the_suite_lacks_takes_part_in_it() -> None:

@@ -115,7 +115,7 @@ def test_a_narrow_table_of_two_backbones_tells_them_apart(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     chosen = ("--method", "frozen", "--backbone", "clip", "--backbone", "dofa", "--seeds", 1)
-    result = program("--suite", "all", "--task", "fbp_cs", *TINY[2:], *chosen, "--results", tmp_path)
+    result = program(*TINY, *chosen, "--results", tmp_path)
     assert result.exit_code == 0, result
     rows = [line.split()[:2] for line in result.out.splitlines() if "Frozen" in line]
     assert rows == [["CLIP", "Frozen"], ["DOFA", "Frozen"]]

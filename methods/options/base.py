@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
@@ -126,7 +127,7 @@ def checked(cls: type[T], owner: str, values: Mapping[str, Any]) -> T:
         if name not in known:
             raise ValueError(f"unknown option {owner}.{name}{nearest(name, known)}")
     try:
-        made = TypeAdapter(cls).validate_python(dict(values))
+        made: T = _adapter(cast(Any, cls)).validate_python(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "value_error":
@@ -141,6 +142,12 @@ def checked(cls: type[T], owner: str, values: Mapping[str, Any]) -> T:
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{owner}.{name}={value}: must be a finite number")
     return made
+
+
+@cache
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    """Building one takes milliseconds, and a plan checks thousands of options."""
+    return TypeAdapter(cls)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -28,6 +28,7 @@ from harness.cli_options import (
     TaskNames,
 )
 from harness.cli_predict import predict
+from harness.cli_report import report
 from harness.cli_results import compare, leaderboard
 from harness.cli_tables import tables
 from harness.folders import existing_records
@@ -278,6 +279,7 @@ def import_checkpoint(
 app.command()(predict)
 app.command()(compare)
 app.command()(leaderboard)
+app.command()(report)
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
 

@@ -146,6 +146,14 @@ def smoke_copy(smoke_results: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def report_results(smoke_results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with all that a report has to show. Not to be changed."""
+    from tests.report_results import make_results
+
+    return make_results(smoke_results, tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
     """The address of a Ray cluster with two cores and two GPUs that exist on paper."""
     from tests.processes import running_cluster

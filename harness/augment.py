@@ -11,8 +11,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.prepared.statistics import valid_pixels
 from benchmarks.tasks import IGNORE
 from harness import scales
+from harness.relevant import check_released_jitter
 
 with warnings.catch_warnings(), contextlib.redirect_stdout(None):
     # mmseg warns and prints at import about optional parts that nothing here uses
@@ -173,12 +175,15 @@ class PhotometricJitter(BaseTransform):  # type: ignore[misc]
     Args:
         rgb: indices of the R, G and B bands.
         white: what 255 is to bytes, in the digital numbers of images that are not bytes; above 0.
+        keep_fill: pixels that are zero in every band stay so, as images need that are normalised by their own pixels;
+            else they are distorted like all others, as MMSegmentation does.
     """
 
-    def __init__(self, rgb: Sequence[int], white: float = 255.0) -> None:
-        """Keep band indices and level."""
+    def __init__(self, rgb: Sequence[int], white: float = 255.0, *, keep_fill: bool = False) -> None:
+        """Keep band indices, level and what becomes of fill."""
         self.rgb = list(rgb)
         self.white = white
+        self.keep_fill = keep_fill
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Jitter `img` [H, W, bands]; each step with probability 0.5, contrast before or after the colours."""
@@ -189,6 +194,8 @@ class PhotometricJitter(BaseTransform):  # type: ignore[misc]
         cv2.mixChannels([image], [stored], [i for pair in zip(self.rgb, range(3), strict=True) for i in pair])
         moved = how.leave(_distorted(how.enter(stored), how), image.dtype)
         cv2.mixChannels([moved], [image], [i for pair in zip(range(3), self.rgb, strict=True) for i in pair])
+        if self.keep_fill:
+            image[~valid_pixels(results["img"])] = 0
         return {**results, "img": image}
 
     def arithmetic(self, dtype: np.dtype[Any]) -> _Arithmetic:
@@ -206,10 +213,7 @@ class ReleasedJitter(PhotometricJitter):
 
     def arithmetic(self, dtype: np.dtype[Any]) -> _Arithmetic:
         """The released one. Raises `ValueError` for other images than of bytes."""
-        if dtype != np.uint8:
-            raise ValueError(
-                f"protocol.photometric=released: the tiles are {dtype}, not 8-bit; set it to True or False"
-            )
+        check_released_jitter(dtype)
         return _Defective()
 
 

@@ -11,9 +11,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def nearest(centres: Sequence[float], wanted: float) -> int:
+    """Index of the centre nearest to the wanted one, both in one unit (ties: the earlier one)."""
+    return min(range(len(centres)), key=lambda i: abs(centres[i] - wanted))
+
+
 def nearest_bands(wanted: Sequence[Band], given: Sequence[Band]) -> list[int]:
     """For each wanted band the index of the given band nearest in wavelength (ties: the earlier one)."""
-    return [min(range(len(given)), key=lambda i: abs(given[i].centre_um - band.centre_um)) for band in wanted]
+    return [nearest([band.centre_um for band in given], band.centre_um) for band in wanted]
 
 
 def expand_kernel(weight_DChw: Tensor, pretrained: Sequence[Band], task: Sequence[Band], mode: str) -> Tensor:

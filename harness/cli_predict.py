@@ -26,6 +26,9 @@ def predict(
     method: Annotated[
         str, typer.Option("--method", help="For a method from a file: path/to/file.py:Class, as it was trained.")
     ] = "",
+    task: Annotated[
+        str, typer.Option("--task", help="For a trial on a task of your own: path/to/task.toml, as it was trained.")
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite files.")] = False,
     results: Results = Path("results"),
     scale: ScaleName = "mini",
@@ -34,18 +37,18 @@ def predict(
     record = driver.find_record(results, scale, key)
     if bands and not bands.replace(",", "").isdigit():
         raise ValueError(f"--bands {bands}: write the numbers of bands with commas, as in 4,1,2,3")
-    from harness.predict import predict_image  # torch
+    from harness.predict import Wanted, predict_image  # torch
 
-    done = predict_image(
-        image,
-        record,
-        whole_records(results, scale),
+    wanted = Wanted(
+        image=image,
         out=out,
         bands=[int(band) for band in bands.split(",") if band],
         overlap=overlap,
         method=method,
+        task=task,
         force=force,
     )
+    done = predict_image(wanted, record, whole_records(results, scale))
     for warning in done.warnings:
         logging.getLogger(__name__).warning("%s: %s", image, warning)
     screen.show_prediction(done)

@@ -12,7 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.prepared.manifest import BandFacts, DomainFacts
+from benchmarks.prepared.statistics import valid_pixels
 from benchmarks.tasks import IGNORE, DataSource, LabelHW, Reader, Sample, Task, TileRef
+from harness.bands import nearest
+from harness.stretch import limits
+from harness.zoo import NIR, RGB
 
 CANDIDATES = 8
 """Tiles looked at for each one shown."""
@@ -27,9 +31,10 @@ _LABELLED, _OCCURS = 0.5, 0.01
 _MIDDLE, _MOST_GAMMA = 0.4, 2.0
 """Brightness that a median is raised to, and the limit of that."""
 
-_TRUE_NM = ((600, 700, 650), (500, 600, 550), (420, 500, 470))
-_FALSE_NM = ((750, 1000, 830), *_TRUE_NM[:2])
-"""Lowest, highest and best centre in nanometres of the bands shown as red, green and blue: true and false colour."""
+_RED, _GREEN, _BLUE = zip(((600, 700), (500, 600), (420, 500)), RGB, strict=True)
+_TRUE = (_RED, _GREEN, _BLUE)
+_FALSE = (((750, 1000), NIR), _RED, _GREEN)
+"""Lowest and highest centre in nanometres, and the best band, of what is shown as red, green and blue."""
 
 Picture = npt.NDArray[np.float32]
 """[H, W, 3], 0 to 1."""
@@ -226,8 +231,8 @@ def find_colours(centres_nm: Sequence[float]) -> Colours:
     Args:
         centres_nm: centres of the image's bands.
     """
-    for wanted, true in ((_TRUE_NM, True), (_FALSE_NM, False)):
-        found = [_nearest(centres_nm, *limits) for limits in wanted]
+    for wanted, true in ((_TRUE, True), (_FALSE, False)):
+        found = [_nearest(centres_nm, *between, 1000 * best.centre_um) for between, best in wanted]
         if None not in found:
             red, green, blue = (index for index in found if index is not None)
             return Colours(bands=(red, green, blue), true=true)
@@ -238,7 +243,7 @@ def find_colours(centres_nm: Sequence[float]) -> Colours:
 
 def _nearest(centres_nm: Sequence[float], low: float, high: float, best: float) -> int | None:
     inside = [i for i, centre in enumerate(centres_nm) if low <= centre < high]
-    return min(inside, key=lambda i: abs(centres_nm[i] - best), default=None)
+    return inside[nearest([centres_nm[i] for i in inside], best)] if inside else None
 
 
 def _describe(bands: Sequence[BandFacts], colours: Colours, *, wavelengths: bool) -> str:
@@ -254,12 +259,10 @@ def find_stretch(images: Sequence[npt.NDArray[np.generic]]) -> Stretch:
 
     Percentiles become black and white; what is darker than a picture should be is brightened, nothing is darkened.
     """
-    values = np.concatenate([image[image.any(-1)].reshape(-1) for image in images])
+    values = np.concatenate([image[valid_pixels(image)].reshape(-1) for image in images])
     if not values.size:
         return Stretch(low=0, high=1, gamma=1)
-    low, middle, high = (float(value) for value in np.percentile(values, (PERCENTILES[0], 50, PERCENTILES[1])))
-    if high <= low:
-        return Stretch(low=low, high=low + 1, gamma=1)
-    median = np.clip((middle - low) / (high - low), 0.01, 0.99)
+    low, high = (float(value) for value in limits(values, *PERCENTILES))
+    median = np.clip((float(np.median(values)) - low) / (high - low), 0.01, 0.99)
     gamma = float(np.clip(np.log(median) / np.log(_MIDDLE), 1, _MOST_GAMMA))
     return Stretch(low=low, high=high, gamma=round(gamma, 1))

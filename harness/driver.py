@@ -18,6 +18,7 @@ from harness.lookup import find, find_methods, find_scale
 from harness.plan import Plan, Request, make_plan
 from harness.progress import Screen, counting
 from harness.records import Record, RecordStore, replace_file, writable
+from harness.relevant import check_released_jitter
 from harness.schedule import Executor, Outcome, Resources, exclusive, run_local
 from harness.split import split_tiles
 from harness.status import Status
@@ -78,6 +79,7 @@ def run_suite(request: Request, running: Running) -> int:
         plan = expanded.beside(store, fresh=running.fresh)
         screen.show_plan(plan)
         plan = _check_files(plan, folder / "checked.json")
+        _check_distortion(plan)
         renew([planned.trial for planned in plan.trials if planned.status is Status.CACHED], store)
         pending = plan.pending[: running.max_trials or None]
         # a suite without pending trials leaves MLflow alone: opening it costs seconds
@@ -248,6 +250,19 @@ def _check_files(plan: Plan, remembered: Path) -> Plan:
     checked = plan.skip(defects)
     screen.show_skipped({name: why for name, why in checked.skipped.items() if name not in plan.skipped})
     return checked
+
+
+def _check_distortion(plan: Plan) -> None:
+    """Look at one tile of each data set whose colours pending trials distort as released, before any of them trains.
+
+    Raises:
+        ValueError: its tiles are no bytes.
+    """
+    distorted = {t.data_fingerprint: t for t in plan.pending if t.protocol.photometric == "released"}
+    for trial in distorted.values():
+        reader = trial.open_reader()
+        first = reader.read(reader.tiles(trial.data.source)[0])
+        check_released_jitter(first.image.dtype, f"the tiles of {trial.task.name}")
 
 
 def _read_stamps(path: Path) -> set[str]:

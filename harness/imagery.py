@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, DatasetWriter
 from rasterio.windows import Window
 
+from benchmarks.prepared.statistics import valid_pixels
 from benchmarks.tasks import IGNORE, Task
-from harness.panels import stretch
+from harness.stretch import stretch
 
 _PREVIEW_PX = 1024
 Palette = Sequence[tuple[int, int, int]]
@@ -42,27 +44,38 @@ class Image:
         return int(self.raster.width)
 
     def read(self, window: Window) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-        """Pixels [bands, h, w], and where there is an image [h, w]: no declared no-data, not 0 in every band.
+        """Pixels [bands, h, w], and where there is an image [h, w].
+
+        There is none where all bands are 0 or declared no-data, and where one of them is no number. Floats and signed
+        integers hold none either where one band is the declared no-data, which no light gives; bytes and their like
+        may reach it. Such pixels are 0, as in training.
 
         Raises:
             ValueError: the file is damaged.
         """
+        return self._read(window, (int(window.height), int(window.width)))
+
+    def _read(
+        self, window: Window | None, shape: tuple[int, int]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         try:
-            pixels = self.raster.read(self.bands, window=window).astype(np.float32)
-            valid = self._mask(window)
+            stored = self.raster.read(self.bands, window=window, out_shape=(len(self.bands), *shape))
+            # writers mark the fourth band of any image as transparency: a band of the task is none
+            transparency = ColorInterp.alpha in (self.raster.colorinterp[band - 1] for band in self.bands)
+            valid = True if transparency else self.raster.dataset_mask(window=window, out_shape=shape) > 0
         except RasterioError as error:
             raise ValueError(f"{self.raster.name} is damaged ({error}): copy it again") from error
+        with np.errstate(over="ignore"):  # what is too large is no number here
+            pixels = stored.astype(np.float32)
         finite = np.isfinite(pixels).all(0)
-        return np.where(finite, pixels, 0), valid & finite & (pixels != 0).any(0)
+        valid = valid & finite & ~self._empty(stored) & valid_pixels(np.moveaxis(pixels, 0, -1))
+        return np.where(valid, pixels, 0), valid
 
-    def _mask(self, window: Window) -> npt.NDArray[np.bool_]:
-        declared = self.raster.colorinterp
-        if ColorInterp.alpha not in (declared[band - 1] for band in self.bands):
-            mask: npt.NDArray[np.bool_] = self.raster.dataset_mask(window=window) > 0
-            return mask
-        # writers mark the fourth band of any image as transparency: a band of the task is none
-        pixels = self.raster.read(self.bands, window=window)
-        return np.asarray((pixels != self.raster.nodata).any(0))
+    def _empty(self, stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Where the declared no-data of the bands leaves no image."""
+        declared = [self.raster.nodatavals[band - 1] for band in self.bands]
+        empty = np.stack([pixels == value for pixels, value in zip(stored, declared, strict=True)])
+        return np.asarray(empty.all(0) if stored.dtype.kind == "u" or not any(declared) else empty.any(0))
 
     @property
     def placed(self) -> bool:
@@ -70,9 +83,9 @@ class Image:
         return bool(self.raster.crs or self.raster.gcps[0] or self.raster.rpcs)
 
     def small(self) -> npt.NDArray[np.float32]:
-        """The image [h, w, bands] for a preview."""
-        shape = preview_shape(self.height, self.width)
-        return np.moveaxis(self.raster.read(self.bands, out_shape=(len(self.bands), *shape)).astype(np.float32), 0, -1)
+        """The image [h, w, bands] for a preview, 0 where there is none. Raises `ValueError` if the file is damaged."""
+        pixels, _ = self._read(None, preview_shape(self.height, self.width))
+        return np.moveaxis(pixels, 0, -1)
 
 
 @contextmanager

@@ -11,19 +11,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from benchmarks.tasks import IGNORE, ImageHWC, Reader, Task, TileRef
+from benchmarks.tasks import IGNORE, Reader, Task, TileRef
 from harness.bands import nearest_bands
 from harness.pipeline import Statistics, evaluation_batches
 from harness.records import Arrays
 from harness.segmentor import Segmentor
 from harness.split import Split, spread
+from harness.stretch import stretch
 from harness.zoo import RGB
 
 PANELS = 6
 """Tiles shown, shared out evenly among the target domains; at least one for each."""
 
 _CANDIDATES = 4  # of so many tiles for each one shown, those with the most classes are shown
-_DARK, _BRIGHT = 2, 98  # percentiles of a tile that become black and white
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,17 +86,6 @@ def choose_tiles(reader: Reader, targets: Mapping[str, Sequence[TileRef]]) -> tu
 def _classes(reader: Reader, tile: TileRef) -> int:
     found = np.unique(reader.read(tile).label)
     return int((found != IGNORE).sum())
-
-
-def stretch(image_HWC: ImageHWC) -> npt.NDArray[np.uint8]:
-    """An image for the eye: per band from the 2nd to the 98th percentile of pixels that are not 0, as 8 bits."""
-    image = image_HWC.astype(np.float32)
-    valid = image[(image != 0).any(-1)]
-    if not len(valid):
-        return np.zeros(image.shape, np.uint8)
-    low, high = np.percentile(valid, (_DARK, _BRIGHT), axis=0)
-    scaled = (image - low) / np.maximum(high - low, 1e-6)
-    return np.asarray(np.clip(scaled, 0, 1) * 255, dtype=np.uint8)
 
 
 @contextmanager

@@ -190,27 +190,46 @@ def train_batches(
     steps: int,
     seed: int,
     workers: int,
+    source: Statistics | None = None,
 ) -> Iterator[Batch]:
-    """Augmented training batches, one per step; small crops are padded to `protocol.crop` (labels ignored)."""
+    """Augmented training batches, one per step; small crops are padded to `protocol.crop` (labels ignored).
+
+    Args:
+        reader: of the tiles.
+        task: theirs.
+        classes: names of the classes.
+        tiles: source training tiles.
+        statistics: what normalises them, from `input_statistics`.
+        protocol: the recipe.
+        steps: how many batches.
+        seed: of the trial.
+        workers: processes that read ahead; changes no number.
+        source: what `source_statistics` gave for the tiles, if that is known: reading them again takes long.
+    """
     first = reader.read(tiles[0])
     steps_of_one = [LoadTile(reader), *geometry(protocol, min(first.label.shape))]
-    if protocol.photometric == "released":
-        assert task.released, "the plan refuses tasks that are not in the released code"
-        steps_of_one.append(ReleasedJitter(task.released.float_jitter))
-    elif protocol.photometric:
-        rgb = nearest_bands(RGB, task.bands)
-        bytes_alone = first.image.dtype == np.uint8
-        steps_of_one.append(PhotometricJitter(rgb, 255.0 if bytes_alone else _white(reader, tiles, rgb)))
+    if protocol.photometric:
+        light = None if first.image.dtype == np.uint8 else source or source_statistics(reader, tiles)
+        steps_of_one.append(_distortion(protocol, task, light))
     dataset = TileDataset(tiles, classes, [*steps_of_one, PackSegInputs()])
     stream = TrainStream(dataset, steps * protocol.batch_size, seed)
     collate = _Collate(statistics, protocol.crop)
     return iter(DataLoader(stream, batch_size=protocol.batch_size, num_workers=workers, collate_fn=collate))
 
 
-def _white(reader: Reader, tiles: Sequence[TileRef], rgb: Sequence[int]) -> float:
+def _distortion(protocol: Protocol, task: Task, source: Statistics | None) -> PhotometricJitter:
+    """The distortion of colours that a protocol asks for; `source` for tiles that are no bytes alone."""
+    keep_fill = protocol.normalisation == "per_image"
+    if protocol.photometric == "released":
+        assert task.released, "the plan refuses tasks that are not in the released code"
+        return ReleasedJitter(task.released.float_jitter, keep_fill=keep_fill)
+    rgb = nearest_bands(RGB, task.bands)
+    return PhotometricJitter(rgb, _white(source, rgb) if source else 255.0, keep_fill=keep_fill)
+
+
+def _white(source: Statistics, rgb: Sequence[int]) -> float:
     """What 255 is to bytes: a bright pixel of the source in its brightest visible band, in digital numbers."""
-    statistics = source_statistics(reader, tiles)
-    white = max(statistics.mean[i] + _WHITE_STD * statistics.std[i] for i in rgb)
+    white = max(source.mean[i] + _WHITE_STD * source.std[i] for i in rgb)
     if white <= 0:
         raise ValueError(
             f"protocol.photometric=True: the source's visible bands lie below 0 (a bright pixel has {white:.3g}), so "

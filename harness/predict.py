@@ -13,6 +13,7 @@ import torch
 from rasterio.io import DatasetWriter
 from rasterio.windows import Window
 
+from benchmarks.prepared.statistics import valid_pixels
 from benchmarks.tasks import IGNORE
 from harness.bands import nearest_bands
 from harness.imagery import Image, label_raster, open_image, write_preview
@@ -29,6 +30,45 @@ _FAR = 10  # so many standard deviations of the source from its mean are no shif
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is to be made of an image.
+
+    Args:
+        image: a GeoTIFF, or another raster.
+        out: the label raster; beside the image if None. The preview gets its name with `.png`.
+        bands: see `open_image`.
+        overlap: share of a window that its neighbours see too.
+        method: see `restore_trial`.
+        task: likewise.
+        force: overwrite files.
+    """
+
+    image: Path
+    out: Path | None
+    bands: Sequence[int]
+    overlap: float
+    method: str
+    task: str
+    force: bool
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done."""
+        if not 0 <= self.overlap <= _MOST_OVERLAP:
+            raise ValueError(f"--overlap {self.overlap}: give a share from 0 to {_MOST_OVERLAP}")
+
+    def files(self, key: str) -> tuple[Path, Path]:
+        """The label raster and the preview to write. Raises `ValueError` for a wrong name, or if they are there."""
+        raster = self.out or self.image.with_name(f"{self.image.stem}_{key[:8]}_classes.tif")
+        if raster.suffix.lower() not in (".tif", ".tiff"):
+            raise ValueError(f"--out {raster}: give a name that ends in .tif; the preview gets the same with .png")
+        preview = raster.with_suffix(".png")
+        for path in (raster, preview):
+            if path.exists() and (not self.force or path.samefile(self.image)):
+                raise ValueError(f"{path} exists already: choose another with --out, or overwrite it with --force")
+        return raster, preview
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
     """What was made of an image: its label raster and preview, share of each class, and what looked wrong."""
 
@@ -39,47 +79,20 @@ class Prediction:
     warnings: tuple[str, ...]
 
 
-def predict_image(
-    image: Path,
-    record: Record,
-    store: RecordStore,
-    *,
-    out: Path | None,
-    bands: Sequence[int],
-    overlap: float,
-    method: str,
-    force: bool,
-) -> Prediction:
-    """Apply a finished trial to an image, and write label raster and preview.
-
-    Args:
-        image: a GeoTIFF, or another raster.
-        record: of the trial.
-        store: where it is.
-        out: the label raster; beside the image if None. The preview gets its name with `.png`.
-        bands: see `open_image`.
-        overlap: share of a window that its neighbours see too.
-        method: see `restore_trial`.
-        force: overwrite files.
+def predict_image(wanted: Wanted, record: Record, store: RecordStore) -> Prediction:
+    """Apply a finished trial, of which `store` has the record, to an image, and write label raster and preview.
 
     Raises:
         ValueError: image, record or option do not fit. Names the remedy.
     """
-    if not 0 <= overlap <= _MOST_OVERLAP:
-        raise ValueError(f"--overlap {overlap}: give a share from 0 to {_MOST_OVERLAP}")
-    raster = out or image.with_name(f"{image.stem}_{record.key[:8]}_classes.tif")
-    if raster.suffix.lower() not in (".tif", ".tiff"):
-        raise ValueError(f"--out {raster}: give a name that ends in .tif; the preview gets the same with .png")
-    preview = raster.with_suffix(".png")
-    for path in (raster, preview):
-        if path.exists() and (not force or path.samefile(image)):
-            raise ValueError(f"{path} exists already: choose another with --out, or overwrite it with --force")
-    trial = restore_trial(record, method)
+    raster, preview = wanted.files(record.key)
+    trial = restore_trial(record, wanted.method, wanted.task)
     classes, palette, window = trial.data.classes, trial.data.palette, trial.protocol.crop
-    with open_image(image, trial.task, bands) as opened:
+    with open_image(wanted.image, trial.task, wanted.bands) as opened:
         model, statistics = restore_model(trial, record, store)
         model.to("cuda" if torch.cuda.is_available() else "cpu")
-        mapper = Mapper(model=model, statistics=statistics, window=window, margin=int(overlap * window / 2))
+        margin = int(wanted.overlap * window / 2)
+        mapper = Mapper(model=model, statistics=statistics, window=window, margin=margin)
         warnings = [mapper.unlike(opened)]
         if not opened.placed:
             warnings.append("the image does not say where it lies, so the labels do not either")
@@ -90,11 +103,10 @@ def predict_image(
             counts = mapper.labels(opened, written, advance)
         write_preview(preview, opened, raster, nearest_bands(RGB, trial.task.bands), classes, palette)
     total = counts.sum()
-    shares = {name: float(counts[i] / total) for i, name in enumerate(classes)}
     return Prediction(
         raster=raster,
         preview=preview,
-        shares=shares,
+        shares={name: float(counts[i] / total) for i, name in enumerate(classes)},
         empty=float(counts[IGNORE] / total),
         warnings=tuple(filter(None, warnings)),
     )
@@ -177,9 +189,9 @@ class Mapper:
     def unlike(self, image: Image) -> str:
         """A warning if the image's values cannot be those of the sensor's product that was trained on, or nothing."""
         small = image.small()
-        valid = small[(small != 0).any(-1)]
+        valid = small[valid_pixels(small)]
         if not len(valid):
-            return "the image holds nothing but zeros"
+            return "the image holds no data: nothing but zeros, or but the value that it declares to be none"
         if not self.statistics.mean:
             return ""  # each window is normalised by itself
         far = np.abs(np.median(valid, axis=0) - self.statistics.mean) / self.statistics.std

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
+
 from benchmarks.tasks import DataSource, Released, Task
 from harness.bands import nearest_bands
 from harness.scales import Protocol
@@ -39,6 +41,20 @@ def relevant(protocol: Protocol, task: Task, source: DataSource, options: Option
                 "drop it for synthetic scenes"
             )
     return protocol.change(changed)
+
+
+def check_released_jitter(dtype: np.dtype[Any], tiles: str = "the tiles") -> None:
+    """Refuse the released distortion of colours for tiles of another type than bytes, which alone it has.
+
+    Args:
+        dtype: theirs.
+        tiles: what to call them.
+
+    Raises:
+        ValueError: they are no bytes.
+    """
+    if dtype != np.uint8:
+        raise ValueError(f"protocol.photometric=released: {tiles} are {dtype}, not 8-bit; set it to True or False")
 
 
 def _released(task: Task, name: str) -> Released:

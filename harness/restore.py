@@ -8,51 +8,45 @@ from typing import Any
 import torch
 
 from benchmarks.catalogue import TASKS
-from benchmarks.tasks import Shift
-from harness.lookup import find, find_method, find_scale
+from benchmarks.tasks import DataSource, Shift, Task
+from harness.lookup import find, find_method, find_scale, find_task
 from harness.pipeline import Statistics
 from harness.records import Record, RecordStore
 from harness.scales import Protocol
 from harness.segmentor import Segmentor, build_segmentor
 from harness.status import Status
-from harness.trial import Trial, canonical
+from harness.trial import MethodRef, Trial, canonical
 from harness.zoo import BACKBONE_NAMES, DEPTH_ENCODER
 from methods.options import checked
 
 
-def restore_trial(record: Record, method: str = "") -> Trial:
+def restore_trial(record: Record, method: str = "", task: str = "") -> Trial:
     """The trial that left a record; without its data root, which no record tells.
 
     Args:
         record: of any status.
         method: `path/to/file.py:Class`, where the method is from a file: no record tells paths either.
+        task: `path/to/task.toml`, where the task is a user's own.
 
     Raises:
         ValueError: the record was made by another version of the method, the task or the program, or with other
             weights; what differs is named.
     """
     inputs = record.inputs
-    name = str(inputs["method"])
-    ref = find_method(method or name)
-    if ref.name != name:
-        raise ValueError(f"--method {method} is called {ref.name!r}, record {record.key} is of method {name!r}")
-    task = find("task", inputs["task"], TASKS)
-    data = task.embedded if inputs["data"] == "embedded" else task.files
-    assert data is not None, "a trial ran on it"
-    scale = find_scale(inputs["scale"]).shifted(Shift(**inputs.get("shift", {})), None)
+    ref = _method(record, method)
+    found, data = _task(record, task)
     options = ref.options_class.make(inputs["options"])
-    backbone = find("backbone", inputs["backbone"], BACKBONE_NAMES)
     trial = Trial(
-        task=task,
+        task=found,
         data=data,
         data_root=None,
         data_fingerprint=inputs["data_fingerprint"],
-        backbone=backbone,
+        backbone=find("backbone", inputs["backbone"], BACKBONE_NAMES),
         depth_encoder=DEPTH_ENCODER if options.needs_depth else None,
         method=ref,
         options=options,
         protocol=checked(Protocol, "protocol", inputs["protocol"]),
-        scale=scale,
+        scale=find_scale(inputs["scale"]).shifted(Shift(**inputs.get("shift", {})), None),
         seed=int(inputs["seed"]),
     )
     if trial.key != record.key:
@@ -61,6 +55,49 @@ def restore_trial(record: Record, method: str = "") -> Trial:
             "code, weights and method file that made it, or run its trial again"
         )
     return trial
+
+
+def _method(record: Record, method: str) -> MethodRef:
+    name = str(record.inputs["method"])
+    ref = find_method(method or name)
+    if ref.name != name:
+        raise ValueError(f"--method {method} is called {ref.name!r}, record {record.key} is of method {name!r}")
+    return ref
+
+
+def _task(record: Record, given: str) -> tuple[Task, DataSource]:
+    """The record's task, and what of it the trial ran on."""
+    name, version = str(record.inputs["task"]), record.inputs["task_version"]
+    if not given and name not in TASKS:
+        raise ValueError(
+            f"record {record.key} is of task {name!r}, which is none of the built-in ones: say which file defines it, "
+            "as in --task path/to/task.toml"
+        )
+    task = find_task(given or name)
+    if task.name != name:
+        raise ValueError(f"--task {given} defines {task.name!r}, record {record.key} is of task {name!r}")
+    if given and task.version != version:
+        raise ValueError(f"--task {given} has version {task.version}, record {record.key} was made with {version}")
+    data = task.embedded if record.inputs["data"] == "embedded" else task.files
+    assert data is not None, "a trial ran on it"
+    _refuse_others(record, task, data)
+    return task, data
+
+
+def _refuse_others(record: Record, task: Task, data: DataSource) -> None:
+    """The key knows a user's bands and classes only by the fingerprint, which cannot be made without the files."""
+    trained = len(record.result.get("statistics", {}).get("mean", ()))
+    if trained and trained != len(task.bands):
+        raise ValueError(
+            f"task {task.name} has {len(task.bands)} bands, record {record.key} was trained on {trained}: give --task "
+            "the file as it was then"
+        )
+    classes = record.result.get("classes", list(data.classes))
+    if classes != list(data.classes):
+        raise ValueError(
+            f"task {task.name} has the classes {', '.join(data.classes)}, record {record.key} was trained on "
+            f"{', '.join(classes)}: give --task the file as it was then"
+        )
 
 
 def restore_model(trial: Trial, record: Record, store: RecordStore) -> tuple[Segmentor, Statistics]:

@@ -23,8 +23,12 @@ from PIL import Image
 from scipy.fft import dct
 
 from benchmarks.prepared.reader import PreparedReader
+from benchmarks.prepared.statistics import valid_pixels
 from benchmarks.tasks import Band, ImageHWC, Reader, TileRef
+from harness.bands import nearest_bands
+from harness.stretch import limits
 from harness.verify import Job, open_once
+from harness.zoo import RGB
 
 LOOKS_SIDE = 16
 BORDER_BITS = 128
@@ -39,7 +43,6 @@ LEAST_BORDER_PX = 2 * BORDER_BITS
 
 _LEAST_VALID_BORDER = 0.9
 _STEP = 4.0
-_VISIBLE_NM = (650.0, 550.0, 470.0)
 
 Grey = npt.NDArray[np.float32]
 
@@ -78,10 +81,9 @@ def mark_tiles(look: Look) -> list[Marks]:
 def visible_bands(bands: Sequence[Band], reader: Reader, domain: str) -> tuple[int, ...]:
     """Indices of a domain's own bands nearest to red, green and blue; without a manifest, of the task's `bands`."""
     if isinstance(reader, PreparedReader):
-        centres = [band.centre_nm for band in reader.manifest.header.domains[domain].bands]
-    else:
-        centres = [1000 * band.centre_um for band in bands]
-    return tuple(min(range(len(centres)), key=lambda i: abs(centres[i] - wanted)) for wanted in _VISIBLE_NM)
+        own = reader.manifest.header.domains[domain].bands
+        bands = [Band(name=band.name, centre_um=band.centre_nm / 1000) for band in own]
+    return tuple(nearest_bands(RGB, bands))
 
 
 def mark(tile: TileRef, image: ImageHWC, visible: Sequence[int]) -> Marks:
@@ -92,7 +94,7 @@ def mark(tile: TileRef, image: ImageHWC, visible: Sequence[int]) -> Marks:
         image: its pixels [H, W, bands]; those that are zero in every band are fill.
         visible: indices of the bands to look at.
     """
-    valid: npt.NDArray[np.bool_] = np.asarray(image.any(-1))
+    valid = valid_pixels(image)
     grey = image[..., list(visible)].astype(np.float32).mean(-1)
     blank = _blank(image, grey, valid)
     lines = [(grey[at], valid[at]) for at in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1])]
@@ -128,8 +130,8 @@ def _looks(grey: Grey, valid: npt.NDArray[np.bool_]) -> bytes | None:
     shrunk = np.asarray(Image.fromarray(whole).resize((64, 64), Image.Resampling.BOX))
     if shrunk.std() < LEAST_VARIATION * abs(mean):
         return None
-    low, high = np.percentile(grey[valid], (1, 99))
-    stretched = np.clip((whole - low) * (255 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
+    low, high = limits(grey[valid], 1, 99)
+    stretched = np.clip((whole - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
     found: Any = imagehash.phash(Image.fromarray(stretched), hash_size=LOOKS_SIDE).hash
     return np.packbits(found).tobytes()
 

@@ -110,9 +110,17 @@ def fit(
     device = next(model.parameters()).device
     steps = protocol.steps or math.ceil(protocol.epochs * len(split.train) / protocol.batch_size)
     points = {round(steps * (i + 1) / protocol.evaluations) for i in range(protocol.evaluations)}
-    workers = trial.scale.loader_workers
     batches = train_batches(
-        reader, trial.task, classes, split.train, statistics, protocol, steps=steps, seed=seed, workers=workers
+        reader,
+        trial.task,
+        classes,
+        split.train,
+        statistics,
+        protocol,
+        steps=steps,
+        seed=seed,
+        workers=trial.scale.loader_workers,
+        source=statistics if protocol.normalisation == "source_stats" else None,
     )
     optimizer = build_optimizer(model, trial)
     schedule = build_schedule(optimizer, steps, protocol)

@@ -13,11 +13,13 @@ from benchmarks.tasks import Band
 
 WEIGHTS = Path(__file__).parent / "weights"
 
+NIR = Band(name="NIR", centre_um=0.83)
 RGB = (
     Band(name="R", centre_um=0.665),
     Band(name="G", centre_um=0.56),
     Band(name="B", centre_um=0.49),
 )
+"""What red, green and blue are wherever bands are chosen by wavelength."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +178,7 @@ _SPECS = (
         name="dofa",
         title="DOFA",
         entry="dofa",
-        bands=(Band(name="NIR", centre_um=0.83), *RGB),
+        bands=(NIR, *RGB),
         builds=_builds(
             "dofa_l",
             "torchgeo/dofa/dofa_large_patch16_224-0ff904d3.pth",

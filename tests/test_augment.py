@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 
 import numpy as np
@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from benchmarks.catalogue import FBP_CS
-from benchmarks.tasks import IGNORE, Band, Sample
+from benchmarks.tasks import IGNORE, Band, Sample, TileRef
 from harness.augment import PhotometricJitter, ReleasedJitter
 from harness.data_statistics import _moments, _sums
 from harness.pipeline import Statistics, evaluation_batches, source_statistics
@@ -201,6 +201,65 @@ def test_the_pipeline_distorts_visible_bands_of_every_type(dtype: type[np.generi
     visible = {i for i, band in enumerate(task.bands) if band.centre_um < 0.69}
     assert moved.sum() == 3
     assert set(np.flatnonzero(moved)) <= visible
+
+
+@pytest.mark.parametrize("how", [True, "released"])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_fill_stays_fill_where_images_are_normalised_by_themselves(
+    dtype: type[np.generic], how: bool | Literal["released"]
+) -> None:
+    """Else brightness would make it valid, and what a model sees in training would not be what it is tested on."""
+    if how == "released" and dtype != np.uint8:
+        return
+    rng = np.random.default_rng(4)
+    image = (rng.uniform(0.3, 0.5, (CROP, CROP, 4)) * WHITE[dtype]).astype(dtype)
+    image[: CROP // 2] = 0
+    image[-1, :, 3] = 0  # one band of 0 is no fill
+    reader = Memory({tile("one"): Sample(image=image, label=np.zeros((CROP, CROP), np.uint8))})
+    given = Statistics(mean=(), std=())
+    protocol = replace(PLAIN, photometric=how, normalisation="per_image")
+    (plain, *_) = batches(reader, replace(protocol, photometric=False), given, steps=1)
+    moved = 0
+    for batch in batches(reader, protocol, given, steps=8):
+        for seen in batch.image:
+            there = seen[:, CROP // 2 :].flatten(1)
+            assert there.mean(1).abs().max() < 1e-4
+            assert (there.std(1, correction=0) - 1).abs().max() < 1e-4
+            assert (seen[:, : CROP // 2].flatten(1).std(1) == 0).all()
+            moved += not torch.equal(seen, plain.image[0])
+    assert moved > 8
+
+
+def test_fill_takes_part_as_ever_where_numbers_are_shared() -> None:
+    image = np.zeros((CROP, CROP, 4), np.uint8)
+    reader = Memory({tile("one"): Sample(image=image, label=np.zeros((CROP, CROP), np.uint8))})
+    shared = Statistics(mean=(0.0,) * 4, std=(1.0,) * 4)
+    assert any(batch.image.any() for batch in batches(reader, replace(PLAIN, photometric=True), shared, steps=8))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_statistics_that_are_known_are_not_measured_again(dtype: type[np.generic]) -> None:
+    rng = np.random.default_rng(2)
+    image = (rng.uniform(0.2, 0.6, (CROP, CROP, 4)) * WHITE[dtype]).astype(dtype)
+    reads: list[TileRef] = []
+
+    class Counted(Memory):
+        def read(self, tile: TileRef) -> Sample:
+            reads.append(tile)
+            return super().read(tile)
+
+    label = np.zeros((CROP, CROP), np.uint8)
+    reader = Counted({tile(f"t{i}"): Sample(image=image + dtype(i), label=label) for i in range(6)})
+    statistics, protocol = source_statistics(reader, reader.tiles("source")), replace(PLAIN, photometric=True)
+    reads.clear()
+    measured = batches(reader, protocol, statistics, steps=2)
+    before = len(reads)
+    reads.clear()
+    given = batches(reader, protocol, statistics, steps=2, source=statistics)
+    assert len(reads) == 1 + 2 * PLAIN.batch_size
+    assert before == len(reads) + (0 if dtype == np.uint8 else 6)
+    for one, other in zip(measured, given, strict=True):
+        assert torch.equal(one.image, other.image)
 
 
 def test_sums_of_16_bits_stay_exact() -> None:

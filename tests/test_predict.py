@@ -12,9 +12,11 @@ import tifffile
 import torch
 from PIL import Image as Picture
 from rasterio.transform import from_origin
+from rasterio.windows import Window
 
 from benchmarks.catalogue import TASKS
 from benchmarks.tasks import IGNORE
+from harness.imagery import open_image
 from harness.predict import spans
 from harness.records import RecordStore
 from harness.restore import restore_model, restore_trial
@@ -155,6 +157,57 @@ def test_where_there_is_no_image_there_is_no_label(
     assert (labels_of(out)[40:90, 60:140] != IGNORE).all()
     assert (labels_of(out)[100:, 150:] == IGNORE).all()
     assert f"{(labels == IGNORE).mean():.1%} no image" in result.text
+
+
+def read_all(path: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
+    """All of an image as the network and as the preview get it."""
+    with open_image(path, TASKS["fbp_cs"], ()) as opened:
+        return *opened.read(Window(0, 0, opened.width, opened.height)), opened.small()
+
+
+@pytest.mark.parametrize("nodata", [-9999.0, np.nan, np.inf, -3.4028234663852886e38])
+def test_the_value_of_no_data_is_never_seen(
+    program: Program, smoke_results: Path, tmp_path: Path, pixels: npt.NDArray[np.uint8], nodata: float
+) -> None:
+    """Images that differ in it alone are read alike: zero, as in training, in the labels and in the preview."""
+    hole = pixels.astype(np.float32)
+    hole[:60, :50] = hole[40:50, 80:90, 1] = 0
+    missing = hole.copy()
+    missing[:60, :50] = missing[40:50, 80:90, 1] = nodata
+    hole[40:50, 80:90] = 0
+    outs = {"zero": tmp_path / "zero_out.tif", "value": tmp_path / "value_out.tif"}
+    files = {
+        "zero": write(tmp_path / "zero.tif", hole, nodata=0),
+        "value": write(tmp_path / "value.tif", missing, nodata=nodata),
+    }
+    for name, file in files.items():
+        args = ("--results", smoke_results, "--scale", "test", "--out", outs[name])
+        result = program("predict", file, "--record", key_of(smoke_results, "frozen"), *args)
+        assert result.exit_code == 0, result
+        assert "other units" not in result.text
+    assert (labels_of(outs["zero"])[:60, :50] == IGNORE).all()
+    np.testing.assert_array_equal(labels_of(outs["value"]), labels_of(outs["zero"]))
+    for ours, theirs in zip(read_all(files["value"]), read_all(files["zero"]), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    previews = [np.asarray(Picture.open(out.with_suffix(".png"))) for out in outs.values()]
+    np.testing.assert_array_equal(*previews)
+
+
+def test_an_image_mostly_without_data_is_judged_by_the_rest(
+    program: Program, smoke_results: Path, tmp_path: Path, pixels: npt.NDArray[np.uint8]
+) -> None:
+    args = ("--record", key_of(smoke_results, "frozen"), "--results", smoke_results, "--scale", "test")
+    empty = np.full(pixels.shape, -9999, np.float32)
+    result = program("predict", write(tmp_path / "empty.tif", empty, nodata=-9999), *args)
+    assert result.exit_code == 0, result
+    assert "the image holds no data" in result.text
+    empty[50:100, 50:100] = 100.0 * pixels[50:100, 50:100]
+    result = program("predict", write(tmp_path / "scaled.tif", empty, nodata=-9999), *args)
+    assert "other units, or bands in another order" in result.text
+    empty[50:100, 50:100] = pixels[50:100, 50:100]
+    result = program("predict", write(tmp_path / "sound.tif", empty, nodata=-9999), *args)
+    assert result.exit_code == 0, result
+    assert "other units" not in result.text
 
 
 def test_bands_are_taken_as_stored_in_the_order_asked_for(

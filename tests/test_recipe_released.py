@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from benchmarks.catalogue import FLAIR_CR, LOVEDA_R2U, TASKS, WHU_OHS_CR
+from benchmarks.prepared.manifest import Manifest, load_manifest
 from benchmarks.tasks import Sample, Task
 from harness.bands import nearest_bands
 from harness.lookup import find_method
@@ -21,7 +24,8 @@ from harness.scales import SCALES, Protocol
 from harness.segmentor import build_segmentor
 from harness.trial import Trial
 from harness.zoo import BACKBONES, RGB
-from tests.conftest import TINY, Program, assert_refused
+from tests.aerial_files import write_flair
+from tests.conftest import TINY, Program, Result, assert_refused
 from tests.test_pipeline import CLASSES, CROP, PLAIN, Memory, batches, tile
 
 LATER = {"depth_rgb": "released", "normalisation": "per_image", "channel_order": "bgr"}
@@ -225,6 +229,42 @@ def test_a_trial_by_the_released_recipe_runs_and_says_so(program: Program, tmp_p
         result = program(*given, "--task", task, "--results", tmp_path / task, *settings)
         assert result.exit_code == 0, result
         assert told in result.text
+
+
+def test_the_released_distortion_of_other_tiles_than_bytes_is_refused_once(program: Program, tmp_path: Path) -> None:
+    """Before anything is trained: it would fail in every trial."""
+    write_flair(tmp_path / "raw")
+    where = ("--raw", tmp_path / "raw", "--out", tmp_path, "--tile", 64, "--workers", 1)
+    assert program("data", "prepare", "flair_cr", *where).exit_code == 0
+    path = tmp_path / "flair_cr" / "manifest.jsonl"
+    manifest = load_manifest(path)
+    rows = []
+    for row in manifest.tiles:
+        file = path.parent / row.image
+        wide = 9 * tifffile.imread(file).astype(np.uint16)
+        tifffile.imwrite(file, wide, photometric="minisblack", planarconfig="contig", metadata=None)
+        rows.append(replace(row, image_sha256=hashlib.sha256(file.read_bytes()).hexdigest()))
+    header = replace(manifest.header, dtype="uint16")
+    path.write_bytes(Manifest(header=header, tiles=tuple(rows)).dump())
+    asked = ("--suite", "all", "--seeds", 2, *TINY[2:], "--backbone", "dinov3", "--method", "frozen", "--task")
+    files = ("flair_cr", "--data-root", tmp_path, "--results", tmp_path / "results", "--set")
+    for _ in range(2):  # also when the files have been checked already
+        result = program(*asked, *files, "protocol.photometric=released")
+        assert_refused_after_plan(result, "flair_cr", "photometric=released", "uint16, not 8-bit", "True or False")
+        assert not list((tmp_path / "results" / "test" / "records").glob("*.json"))
+    result = program(*asked, *files, "protocol.photometric=true")
+    assert result.exit_code == 0, result
+    assert program(*asked, *files, "protocol.photometric=released").exit_code == 2
+
+
+def assert_refused_after_plan(result: Result, *words: str) -> None:
+    """Exit code 2, one message, no traceback; the plan was shown before."""
+    assert result.exit_code == 2, result
+    assert "Traceback" not in result.text
+    errors = [line for line in result.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, result.err
+    for word in words:
+        assert word in errors[0]
 
 
 def test_the_released_distortion_is_used_in_training() -> None:

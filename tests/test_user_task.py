@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,10 +17,11 @@ from benchmarks.tasks import TileRef
 from benchmarks.user_definition import BandEntry, ClassEntry, Definition, DomainEntry
 from benchmarks.user_reader import MOST_PX, read_raster
 from benchmarks.user_task import load_task
+from harness import pipeline
 from harness.plan import Request, make_plan
-from tests.conftest import TINY, Program, assert_refused, bodies, outcomes
-from tests.data_files import png, write_loveda
-from tests.user_files import CLASS, EXAMPLE, write_tiff, write_valley
+from tests.conftest import TINY, Program, assert_refused, bodies, outcomes, run_program
+from tests.data_files import blobs, png, write_loveda
+from tests.user_files import CLASS, COLOURS, EXAMPLE, write_tiff, write_valley
 
 ONE = ("--suite", "all", "--seeds", 1, *TINY[2:], "--method", "frozen", "--backbone", "dinov3")
 Files = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -91,6 +93,83 @@ def test_pixels_are_those_of_the_files(tmp_path: Path) -> None:
         assert sample.image.dtype == np.uint16
         assert sample.image.dtype.isnative
     assert any((~image.all(-1)).any() for image, _ in files.values())
+
+
+def write_scene(path: Path, bands: int = 4) -> Path:
+    """An image of the example's sensor, larger than a tile."""
+    scene = 20 * blobs(np.random.default_rng(3), 96, 80, COLOURS)[0].astype(np.uint16)
+    write_tiff(path, scene[..., :bands])
+    return path
+
+
+def test_its_model_is_applied_to_an_image(program: Program, task: Path, tmp_path: Path) -> None:
+    results, out = tmp_path / "results", tmp_path / "out.tif"
+    assert program(*ONE, "--task", task, "--results", results).exit_code == 0
+    ((key, body),) = bodies(results).items()
+    scene = write_scene(tmp_path / "scene.tif")
+    predict = ("predict", scene, "--record", key, "--results", results, "--scale", "test", "--out", out)
+    assert_refused(program(*predict), "task 'valley'", "none of the built-in", "--task path/to/task.toml")
+    moved = tmp_path / "elsewhere.toml"
+    shutil.copy(task, moved)
+    result = program(*predict, "--task", moved)
+    assert result.exit_code == 0, result
+    labels = read_raster(out)[..., 0]
+    assert labels.shape == (96, 80)
+    assert set(np.unique(labels)) <= set(range(len(body["result"]["classes"])))
+    for name in body["result"]["classes"]:
+        share = (labels == body["result"]["classes"].index(name)).mean()
+        assert not share or f"{share:.1%} {name}" in result.text
+
+
+RED = '[[bands]]\nname = "R"\ncentre_um = 0.665\nfwhm_um = 0.030\n'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('name = "valley"', 'name = "dale"', ("defines 'dale'", "is of task 'valley'")),
+        ("version = 1", "version = 2", ("has version 2", "was made with 1")),
+        (RED, "", ("has 3 bands", "was trained on 4", "as it was then")),
+        ('name = "wood"', 'name = "forest"', ("water, field, forest, built up", "trained on water, field, wood")),
+    ],
+)
+def test_a_task_file_that_is_another_is_refused(
+    program: Program, trained: Path, tmp_path: Path, old: str, new: str, words: tuple[str, ...]
+) -> None:
+    (key,) = bodies(trained)
+    other = tmp_path / "other.toml"
+    shutil.copy(EXAMPLE, other)
+    edit(other, old, new)
+    text = other.read_text().replace("file_bands = [3, 2, 1, 4]", "") if not new else other.read_text()
+    other.write_text(text)
+    before = {path.name for path in tmp_path.iterdir()}
+    scene = write_scene(tmp_path / "scene.tif")
+    result = program("predict", scene, "--record", key, "--results", trained, "--scale", "test", "--task", other)
+    assert_refused(result, *words)
+    assert {path.name for path in tmp_path.iterdir()} == before | {"scene.tif"}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with one trial on the example."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_valley(folder / "valley")
+    task = folder / "valley" / "my_task.toml"
+    assert run_program(*ONE, "--task", task, "--results", folder / "results").exit_code == 0
+    return folder / "results"
+
+
+def test_per_image_numbers_say_nothing_of_bands_and_predict_still_works(
+    program: Program, task: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    more = ("--set", "protocol.normalisation=per_image", "--results", results)
+    assert program(*ONE, "--task", task, *more).exit_code == 0
+    ((key, body),) = bodies(results).items()
+    assert body["result"]["statistics"] == {"mean": [], "std": []}
+    scene = write_scene(tmp_path / "scene.tif")
+    result = program("predict", scene, "--record", key, "--results", results, "--scale", "test", "--task", task)
+    assert result.exit_code == 0, result
 
 
 @pytest.mark.slow
@@ -405,8 +484,10 @@ def test_colours_of_16_bits_are_distorted_in_training(program: Program, task: Pa
     losses = set()
     for jitter in ("true", "false"):
         results = tmp_path / jitter
-        result = program(*ONE, "--task", task, "--set", f"protocol.photometric={jitter}", "--results", results)
+        with mock.patch.object(pipeline, "source_statistics", wraps=pipeline.source_statistics) as measured:
+            result = program(*ONE, "--task", task, "--set", f"protocol.photometric={jitter}", "--results", results)
         assert result.exit_code == 0, result
+        assert measured.call_count == 1, "what is bright comes from the statistics that normalise"
         (body,) = bodies(results).values()
         losses.add(body["result"]["points"][0]["task_loss"])
     assert len(losses) == 2

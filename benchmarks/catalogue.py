@@ -154,11 +154,12 @@ FLAIR_CR = Task(
         licence="Etalab Open Licence 2.0",
         obtain="ignf.github.io/FLAIR (original archives) or the hub's data set IGNF/FLAIR-1-2; no registration",
     ),
-    # depth and colours take the first band for NIR, as in the other tasks in four bands; here it is red
+    # the distortion of colours takes the first band for NIR, as in the other tasks in four bands; here it is red. The
+    # line for depth was edited by hand per task: as for WHU-OHS, this is the one that the release has commented out
     released=Released(
         mean=(105.08, 110.87, 101.82, 106.38),
         std=(52.17, 45.38, 44.0, 39.69),
-        depth_rgb=(1, 2, 3),
+        depth_rgb=(0, 1, 2),
         float_jitter=(1, 2, 3),
     ),
 )

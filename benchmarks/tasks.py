@@ -7,6 +7,7 @@ Nothing here imports torch, so that listing and planning stay instant.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ if TYPE_CHECKING:  # its checks cost time to import, and only some commands need
 
 IGNORE = 255
 """The label value of pixels that count nowhere."""
+
+
+def short_hash(data: str | bytes) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of some text or bytes: what fingerprints are made of."""
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()[:16]
 
 
 class AbsentData(ValueError):

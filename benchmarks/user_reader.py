@@ -5,7 +5,6 @@ TIFF files are read by our own reader (no colour conversion, no damage that pass
 
 from __future__ import annotations
 
-import hashlib
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ import numpy.typing as npt
 
 from benchmarks.datasets.tiff import read_tiff
 from benchmarks.prepared.manifest import DomainFacts
-from benchmarks.tasks import IGNORE, LabelHW, Sample, TileRef
+from benchmarks.tasks import IGNORE, LabelHW, Sample, TileRef, short_hash
 from benchmarks.user_definition import Definition, DomainEntry
 
 MOST_PX = 1024
@@ -60,7 +59,7 @@ class UserReader:
             (tile.domain, tile.scene, tile.name, pair.image.stat().st_size, pair.label.stat().st_size)
             for tile, pair in self._pairs.items()
         ]
-        return hashlib.sha256(repr((self._definition.numbers(), sizes)).encode()).hexdigest()[:16]
+        return short_hash(repr((self._definition.numbers(), sizes)))
 
     @property
     def facts(self) -> Mapping[str, tuple[DomainFacts, ...]]:

@@ -12,8 +12,9 @@ from pathlib import Path
 from benchmarks.prepared.audit_report import AuditReport, Finding, Ground, Outcome, PairAudit, data_digest
 from benchmarks.prepared.reader import PreparedReader
 from benchmarks.tasks import Band, DataSource, Reader, TileRef
-from harness.audit_checks import BORDER_RADIUS, Side, borders, check_radius, exact, near, same_scenes
-from harness.footprints import compare
+from harness.audit_checks import Side, borders, check_radius, exact, near, same_scenes
+from harness.audit_limits import BORDER_RADIUS, SURE_RADIUS
+from harness.footprints import AROUND_NAMES, compare
 from harness.pool import each
 from harness.records import replace_file
 from harness.split import SOURCE_VAL, split_tiles
@@ -31,6 +32,16 @@ from harness.tile_marks import (
 from harness.verify import Job
 
 __all__ = ["audit", "check_radius", "mark_all", "store"]
+
+_SETTINGS = {
+    "looks_bits": LOOKS_SIDE**2,
+    "looks_sure_radius": SURE_RADIUS,
+    "border_bits": BORDER_BITS,
+    "border_radius": BORDER_RADIUS,
+    "least_border_px": LEAST_BORDER_PX,
+    "least_valid": LEAST_VALID,
+    "least_variation": LEAST_VARIATION,
+}
 
 TRAINING = "training"
 """The name of the source's training tiles, beside those that validate."""
@@ -90,15 +101,7 @@ def audit(
     return AuditReport(
         task=task,
         data=data_digest(reader),
-        settings={
-            "looks_bits": LOOKS_SIDE**2,
-            "looks_radius": radius,
-            "border_bits": BORDER_BITS,
-            "border_radius": BORDER_RADIUS,
-            "least_border_px": LEAST_BORDER_PX,
-            "least_valid": LEAST_VALID,
-            "least_variation": LEAST_VARIATION,
-        },
+        settings={**_SETTINGS, "looks_radius": radius},
         plain={side.name: sum(mark.looks is None for mark in side.marks) for side in (whole, *targets)},
         pairs=tuple(pairs),
     )
@@ -118,12 +121,12 @@ def _compare(first: Side, second: Side, tile_px: int, radius: int, workers: int,
     found = [
         same_scenes(first, second) if target else None,
         exact(first, second, target=target),
-        near(first, second, radius, workers, target=target),
+        *near(first, second, radius, workers, target=target),
         *meeting,
         None if everywhere else borders(first, second, workers),
     ]
     findings = tuple(finding for finding in found if finding)
-    outcome, why = _conclude(first, second, findings, ground if everywhere else None, target=target)
+    outcome, why = _conclude(first, second, findings, ground, target=target)
     return PairAudit(
         first=first.name,
         second=second.name,
@@ -139,19 +142,27 @@ def _compare(first: Side, second: Side, tile_px: int, radius: int, workers: int,
 def _conclude(
     first: Side, second: Side, findings: Sequence[Finding], ground: Ground | None, *, target: bool
 ) -> tuple[Outcome, str]:
-    """The outcome and what it rests on; `ground` only if every tile has a footprint."""
+    """The outcome and what it rests on."""
     proofs = [f"{finding.check} ({finding.pairs} pairs)" for finding in findings if finding.certain]
     if proofs:
         return "overlap found", ", ".join(proofs)
     doubts = [finding.check for finding in findings if target or finding.check != "border"]
     if doubts:
         return "cannot be verified", f"{', '.join(doubts)}: perhaps one ground, which these data cannot decide"
-    if ground:
+    everywhere = all(first.placed) and all(second.placed)
+    # a scene is named after a place that it need not hold, and neighbours may be named after two
+    by_name = (first.methods | second.methods) & AROUND_NAMES
+    if everywhere and ground and not by_name:
         return "verified disjoint", f"all footprints known, none meet; nearest centroids {ground.nearest_km:g} km apart"
     if not target:
         return "disjoint by construction", "split by scene"
-    if first.regions and second.regions and not first.regions & second.regions:
+    if first.regions and second.regions and not first.regions & second.regions and not by_name:
         return "disjoint by construction", "no region in common"
+    if everywhere:
+        return (
+            "cannot be verified",
+            "boxes around named places do not meet, but may not hold their scenes",
+        )
     return "cannot be verified", "nothing found, but not every tile has a footprint"
 
 

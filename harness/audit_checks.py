@@ -8,17 +8,9 @@ from dataclasses import dataclass
 
 from benchmarks.prepared.audit_report import Check, Example, Finding
 from benchmarks.prepared.manifest import TileRow
-from harness.likeness import EXAMPLES, Alike, alike, hashes
+from harness.audit_limits import BORDER_RADIUS, MOST_RADIUS, RADIUS, SURE_RADIUS
+from harness.likeness import EXAMPLES, NONE_ALIKE, Alike, alike, hashes
 from harness.tile_marks import BORDER_BITS, LOOKS_SIDE, Marks
-
-RADIUS = 24
-"""Bits of 256 by which near duplicates may differ; unrelated tiles differ by 128, give or take 8."""
-
-MOST_RADIUS = 64
-"""Beyond it unrelated tiles would be taken for duplicates."""
-
-BORDER_RADIUS = 28
-"""Bits of 128 by which two sides of one cut may differ; unrelated borders differ by 64, give or take 6."""
 
 _TOP, _BOTTOM, _LEFT, _RIGHT = range(4)
 _SEAMS = ((_BOTTOM, _TOP), (_TOP, _BOTTOM), (_RIGHT, _LEFT), (_LEFT, _RIGHT))
@@ -41,6 +33,11 @@ class Side:
     def placed(self) -> list[bool]:
         """Whether each tile has a footprint."""
         return [row.footprint is not None for row in self.rows] if self.rows else [False] * len(self.marks)
+
+    @property
+    def methods(self) -> set[str]:
+        """How its footprints were found."""
+        return {row.georef for row in self.rows or () if row.footprint is not None}
 
     @property
     def regions(self) -> set[str]:
@@ -97,8 +94,16 @@ def exact(first: Side, second: Side, *, target: bool) -> Finding | None:
     )
 
 
-def near(first: Side, second: Side, radius: int, workers: int, *, target: bool) -> Finding | None:
-    """Tiles that look alike, but for exact duplicates. Raises `ValueError` if a worker was killed."""
+def near(first: Side, second: Side, radius: int, workers: int, *, target: bool) -> list[Finding]:
+    """Tiles that look alike, but for exact duplicates: for certain, and perhaps. `ValueError` if a worker was killed.
+
+    Args:
+        first: one set of tiles.
+        second: the other.
+        radius: bits by which they may differ; those within `SURE_RADIUS` are certain.
+        workers: processes.
+        target: whether the second set is a target, so that what is certain is a leak.
+    """
     numbers: dict[bytes, int] = {}
     sets = []
     for side in (first, second):
@@ -106,15 +111,14 @@ def near(first: Side, second: Side, radius: int, workers: int, *, target: bool) 
         groups = [numbers.setdefault(side.marks[index].pixels or b"", len(numbers)) for index in kept]
         sets.append((kept, hashes([side.marks[index].looks or b"" for index in kept], groups)))
     (kept, one), (others, other) = sets
-    return _likeness(
-        "near duplicate",
-        alike(one, other, radius, workers),
-        (first, second),
-        (kept, others),
-        f"perceptual hashes differ in at most {radius} of {LOOKS_SIDE**2} bits; look at the examples",
-        certain=True,
-        target=target,
-    )
+    whole, sure = alike(one, other, radius, workers), min(radius, SURE_RADIUS)
+    found = []
+    for least, most, doubt in ((0, sure, ""), (sure + 1, radius, ": perhaps duplicates")):
+        near_by = alike(one, other, most, workers, least=least) if whole.pairs and least <= most else NONE_ALIKE
+        note = f"perceptual hashes differ in {least} to {most} of {LOOKS_SIDE**2} bits{doubt}; look at the examples"
+        sides, both = (first, second), (kept, others)
+        found.append(_likeness("near duplicate", near_by, sides, both, note, certain=not doubt, target=target))
+    return [finding for finding in found if finding]
 
 
 def borders(first: Side, second: Side, workers: int) -> Finding | None:

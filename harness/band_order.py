@@ -19,6 +19,7 @@ from harness.data_statistics import DomainStatistics, TaskStatistics
 
 _LEAST_PIXELS = 500
 _LEAST_CLASSES = 4
+_LEAST_BANDS = 2
 _MOST_BANDS = 5  # of more, only the reverse order is tried: neighbours among them can hardly be told apart
 _GOOD, _BAD = 0.5, 0.0
 _INFRARED_UM = 0.72
@@ -58,6 +59,25 @@ def suspicions(statistics: TaskStatistics, bands: Mapping[str, Sequence[Band]]) 
     return found
 
 
+def unchecked(statistics: TaskStatistics, bands: Mapping[str, Sequence[Band]]) -> list[str]:
+    """Targets whose band order could not be compared with the source's, and why, a sentence each.
+
+    Args:
+        statistics: of all domains.
+        bands: of each domain, as stated, in file order.
+    """
+    source = statistics.source
+    told = []
+    for name, domain in statistics.domains.items():
+        classes = _common_classes(statistics.domains[source], domain)
+        common = {band.name for band in bands[name]} & {band.name for band in bands[source]}
+        lacks = [f"{len(classes)} classes have {_LEAST_PIXELS} pixels in both"] * (len(classes) < _LEAST_CLASSES)
+        lacks += [f"{len(common)} bands have one name"] * (len(common) < _LEAST_BANDS)
+        if lacks and name != source:
+            told.append(f"{name} not checked against {source}: only {', '.join(lacks)}")
+    return told
+
+
 def _vegetation(domain: DomainStatistics, bands: Sequence[Band]) -> str:
     """Leaves are brighter in the near infrared, and darker in red, than what is around them."""
     names = _supported(domain)
@@ -83,10 +103,10 @@ def _other_order(
     source_name: str,
 ) -> str:
     """An order of the target's bands in which its class spectra fit the source's clearly better than as stated."""
-    classes = [name for name in _supported(source) if name in _supported(target)]
+    classes = _common_classes(source, target)
     names = [band.name for band in target_bands]
     common = [i for i, band in enumerate(source_bands) if band.name in names]
-    if len(classes) < _LEAST_CLASSES or len(common) < 2:
+    if len(classes) < _LEAST_CLASSES or len(common) < _LEAST_BANDS:
         return ""
     ours, theirs = _logs(source, classes)[:, common], _logs(target, classes)
     stated = [names.index(source_bands[i].name) for i in common]
@@ -107,6 +127,11 @@ def _other_order(
 
 def _supported(domain: DomainStatistics) -> list[str]:
     return [name for name, moments in domain.classes.items() if moments.pixels >= _LEAST_PIXELS]
+
+
+def _common_classes(source: DomainStatistics, target: DomainStatistics) -> list[str]:
+    there = _supported(target)
+    return [name for name in _supported(source) if name in there]
 
 
 def _logs(domain: DomainStatistics, classes: Sequence[str]) -> Logs:

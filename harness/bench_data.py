@@ -32,7 +32,7 @@ from harness.bench_files import CHOICES, TILE_PX, write_official, write_tiles
 from harness.bench_setup import BANDS, DataSetup
 from harness.pipeline import Statistics, train_batches
 from harness.prepare import Plan, plan_preparation, prepare_scenes, write_manifest
-from harness.scales import SCALES
+from harness.scales import SCALES, Protocol
 
 _PASSES = 2
 _MOST_TILES = 96
@@ -46,7 +46,8 @@ class Speed:
     """How fast one thing goes on one core, medians over the repeats.
 
     Args:
-        what: `prepare`, `reader` (files to arrays) or `pipeline` (reader, resize, crop, flip, jitter, pack, collate).
+        what: `prepare`, `reader` (files to arrays) or `pipeline` (reader, recipe, pack, collate).
+        recipe: what the pipeline does to each tile, by the task's protocol at scale paper; of others empty.
         bands: of the tiles.
         tiles: how many a repeat handles.
         megabytes: that it reads and writes (10^6 bytes).
@@ -60,6 +61,7 @@ class Speed:
     """
 
     what: str
+    recipe: str
     bands: int
     tiles: int
     megabytes: float
@@ -84,7 +86,7 @@ def measure(setup: DataSetup, on_part: Callable[[], None]) -> list[Speed]:
         if raw is None:
             raw, choose = folder / "raw", (*CHOICES, *choose)
             write_official(raw)
-        plan = plan_preparation(setup.task, raw, folder / "data", TILE_PX, choose, {})
+        plan = plan_preparation(setup.task, raw, folder / "data", TILE_PX, choose, setup.extras)
         plan = _some_scenes(plan, setup.scenes)
         found = [_measure_prepare(plan, setup.repeats)]
         on_part()
@@ -118,7 +120,7 @@ def _some_scenes(plan: Plan, per_domain: int) -> Plan:
 
 def _measure_prepare(plan: Plan, repeats: int) -> Speed:
     """Time `data prepare` in this process; leaves the tiles and their manifest in the plan's folder."""
-    files = [file for scene in plan.scenes for file in (scene.image, scene.label)]
+    files = [file for scene in plan.scenes for file in scene.files]
     _prepare(plan)
     manifest = write_manifest(plan)
     written = [plan.folder / name for row in manifest.tiles for name in (row.image, row.label)]
@@ -161,13 +163,8 @@ def _read(file: RawFile) -> None:
 
 
 def _measure_feeding(reader: PreparedReader, tiles: Sequence[TileRef], task: Task, repeats: int) -> list[Speed]:
-    """Time the reader and the training pipeline of the paper scale over prepared tiles, in this process.
-
-    Tiles of more than 8 bits per value are flipped only, as the released code does with hyperspectral ones.
-    """
-    protocol = SCALES["paper"].protocol
-    if reader.manifest.header.dtype != "uint8":
-        protocol = replace(protocol, resize=(), photometric=False, cat_max_ratio=1.0)
+    """Time the reader and the training pipeline of the paper scale over prepared tiles, in this process."""
+    protocol = SCALES["paper"].protocol_of(task)
     steps = max(1, min(_MOST_TILES, _PASSES * len(tiles)) // protocol.batch_size)
     shown = list(islice(cycle(tiles), steps * protocol.batch_size))
     paths = [reader.folder / name for row in map(reader.row, shown) for name in (row.image, row.label)]
@@ -188,9 +185,15 @@ def _measure_feeding(reader: PreparedReader, tiles: Sequence[TileRef], task: Tas
         samples = [[_clocked(step) for step in (plain, read, plain, feed)] for _ in range(repeats)]
     volume = sum(path.stat().st_size for path in paths)
     return [
-        _speed(what, len(task.bands), len(shown), volume, [(sample[i], sample[i + 1]) for sample in samples])
-        for what, i in (("reader", 0), ("pipeline", 2))
+        _speed(what, len(task.bands), len(shown), volume, [(sample[i], sample[i + 1]) for sample in samples], recipe)
+        for what, i, recipe in (("reader", 0, ""), ("pipeline", 2, _recipe(protocol)))
     ]
+
+
+def _recipe(protocol: Protocol) -> str:
+    steps = [f"resize by {min(protocol.resize):g} to {max(protocol.resize):g}"] if protocol.resize else []
+    steps += ["crop", *["flip"] * protocol.flip, *["jitter"] * bool(protocol.photometric)]
+    return ", ".join(steps)
 
 
 @contextmanager
@@ -217,11 +220,14 @@ def _clocked(step: Callable[[], None]) -> Times:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def _speed(what: str, bands: int, tiles: int, volume: int, samples: Sequence[tuple[Times, Times]]) -> Speed:
+def _speed(
+    what: str, bands: int, tiles: int, volume: int, samples: Sequence[tuple[Times, Times]], recipe: str = ""
+) -> Speed:
     plain, own, cpu = (median(times) for times in zip(*((p[0], *o) for p, o in samples), strict=True))
     low, middle, high = (float(q) for q in np.percentile([o[0] / p[0] for p, o in samples], (25, 50, 75)))
     return Speed(
         what=what,
+        recipe=recipe,
         bands=bands,
         tiles=tiles,
         megabytes=volume / 1e6,

@@ -66,17 +66,12 @@ def write_tiles(folder: Path, task: Task, dtype: DType) -> PreparedReader:
     bands = len(task.bands)
     count = min(32, max(8, _TILE_BYTES // (TILE_PX**2 * bands * np.dtype(dtype).itemsize)))
     drawn, label = _draw(np.random.default_rng(0), (TILE_PX, TILE_PX * count), bands, dtype)
-    facts = DomainFacts(
-        side="source",
-        sensor="made up",
-        gsd_m=1,
-        bands=tuple(BandFacts(name=band.name, centre_nm=1000 * band.centre_um) for band in task.bands),
-    )
+    facts = tuple(BandFacts(name=band.name, centre_nm=1000 * band.centre_um) for band in task.bands)
     nothing = RawFile(path=folder, member="", where="", size=0)
     recipe = Recipe(
         task=task.name,
         version=0,
-        domains={"made": facts},
+        domains={"made": DomainFacts(side="source", sensor="made up", gsd_m=1, bands=facts)},
         labels="fbp24",
         choices=(),
         find=lambda tree, choices: (),

@@ -78,6 +78,7 @@ class DataSetup:
         task: whose recipe.
         raw: its official files; None for made ones.
         choose: what `data prepare` is told.
+        boundaries: the file that some tasks need beside the official ones; None for none.
         scenes: so many of each domain at most.
         bands: besides the task's own tiles, made ones of so many bands.
         repeats: samples of each time.
@@ -86,9 +87,15 @@ class DataSetup:
     task: str = MADE
     raw: Path | None = None
     choose: tuple[str, ...] = ()
+    boundaries: Path | None = None
     scenes: int = 2
     bands: tuple[int, ...] = ()
     repeats: int = 7
+
+    @property
+    def extras(self) -> dict[str, Path]:
+        """Files that the user brings beside the official ones, by option."""
+        return {} if self.boundaries is None else {"boundaries": self.boundaries}
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""

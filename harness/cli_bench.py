@@ -9,6 +9,7 @@ import typer
 
 from harness import driver
 from harness.bench_setup import MADE, DataSetup, Setup
+from harness.cli_options import Boundaries
 
 bench = typer.Typer(no_args_is_help=True, help="Measure what the harness itself costs, and the methods.")
 
@@ -72,6 +73,7 @@ def bench_data(
     choose: Annotated[
         list[str], typer.Option("--choose", help="As for `data prepare` (repeatable).", show_default=False)
     ] = [],  # noqa: B006
+    boundaries: Boundaries = None,
     scenes: Annotated[int, typer.Option("--scenes", help="Scenes of each domain at most.")] = 2,
     bands: Annotated[
         list[int],
@@ -83,5 +85,13 @@ def bench_data(
     """Tiles per second and core of `data prepare` and of the training pipeline, beside plainly reading the files."""
     from harness import data_driver
 
-    setup = DataSetup(task=task, raw=raw, choose=tuple(choose), scenes=scenes, bands=tuple(bands), repeats=repeats)
+    setup = DataSetup(
+        task=task,
+        raw=raw,
+        choose=tuple(choose),
+        boundaries=boundaries,
+        scenes=scenes,
+        bands=tuple(bands),
+        repeats=repeats,
+    )
     data_driver.bench(setup, as_json=as_json)

@@ -9,7 +9,8 @@ import typer
 
 from benchmarks.tasks import Shift
 from harness import screen
-from harness.cli_options import Ingredients, Severity
+from harness.audit_limits import RADIUS
+from harness.cli_options import Boundaries, Ingredients, Severity
 
 data = typer.Typer(
     add_completion=False,
@@ -43,14 +44,7 @@ def prepare(
         list[str],
         typer.Option("--choose", help="Where the protocol is open: name=value (repeatable).", show_default=False),
     ] = [],  # noqa: B006
-    boundaries: Annotated[
-        Path | None,
-        typer.Option(
-            "--boundaries",
-            help="For a task that needs it: polygons of administrative regions (GeoJSON, GeoPackage, shapefile).",
-            show_default=False,
-        ),
-    ] = None,
+    boundaries: Boundaries = None,
 ) -> None:
     """Cut official files into tiles with a manifest; a killed run goes on where it stopped."""
     from harness import data_driver
@@ -76,7 +70,7 @@ def audit(
     task: TaskName,
     root: Root = None,
     workers: Workers = 0,
-    radius: Annotated[int, typer.Option("--radius", help="Bits of 256 by which near duplicates may differ.")] = 24,
+    radius: Annotated[int, typer.Option("--radius", help="Bits of 256 by which near duplicates may differ.")] = RADIUS,
 ) -> None:
     """Look for common ground of source and targets: exit code 1 if a target leaks; kept, so that tables cite it."""
     from harness import data_driver

@@ -43,6 +43,14 @@ Settings = Annotated[
 DataRoot = Annotated[
     Path | None, typer.Option("--data-root", help="Folder of real data sets; without it, synthetic scenes.")
 ]
+Boundaries = Annotated[
+    Path | None,
+    typer.Option(
+        "--boundaries",
+        help="For a task that needs it: polygons of administrative regions (GeoJSON, GeoPackage, shapefile).",
+        show_default=False,
+    ),
+]
 Severity = Annotated[
     float, typer.Option("--severity", help="Synthetic scenes: 0 for targets like the source, 1 for the whole shift.")
 ]

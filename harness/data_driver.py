@@ -10,7 +10,7 @@ from benchmarks.prepared.reader import PreparedReader
 from benchmarks.recipes import RECIPES
 from benchmarks.tasks import AS_IS, Described, Reader, Shift
 from harness import audit_screen, data_screen
-from harness.band_order import stated_bands, suspicions
+from harness.band_order import stated_bands, suspicions, unchecked
 from harness.bench_setup import DataSetup
 from harness.contact_sheet import make_sheet
 from harness.data_info import show_sheet, show_task, task_facts
@@ -127,7 +127,8 @@ def stats(task: str, *, data: Path | None, workers: int) -> None:
     path = store(found, reader) if isinstance(reader, PreparedReader) else None
     described = find_task(task)
     data_screen.show_statistics(described, found, path)
-    data_screen.show_suspicions(suspicions(found, stated_bands(described, reader)))
+    bands = stated_bands(described, reader)
+    data_screen.show_suspicions(suspicions(found, bands), unchecked(found, bands))
 
 
 def _root(task: str, data: Path | None) -> Path:

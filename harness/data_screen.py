@@ -73,10 +73,11 @@ def _comparison(expected: Expected, manifest: Manifest) -> str:
     found = f"prepared {len(rows)} tiles of {scenes} scenes"
     implied = [f"{_span(expected.scenes)} scenes"] if expected.scenes else []
     implied += [f"{_span(expected.tiles)} tiles of 512 px"] if expected.tiles else []
-    agrees = _within(scenes, expected.scenes)
-    if manifest.header.tile_px == 512:
-        agrees = agrees and _within(len(rows), expected.tiles)
+    comparable = manifest.header.tile_px == 512
+    agrees = _within(scenes, expected.scenes) and (not comparable or _within(len(rows), expected.tiles))
     mark = "[green]agrees[/green]" if agrees else "[yellow]differs[/yellow]"
+    if not comparable and not expected.scenes:
+        mark = f"not compared, with tiles of {manifest.header.tile_px} px"
     return f"{', '.join(expected.domains)}: {found}; {escape(expected.says)} implies {', '.join(implied)}: {mark}"
 
 
@@ -109,9 +110,14 @@ def show_speeds(found: Sequence[Speed], setup: DataSetup, *, as_json: bool) -> N
         for speed in found
     ]
     show_listing(f"{setup.task}, tiles of 512 px, one core, medians of {setup.repeats} repeats", rows)
+    recipes = [
+        f"pipeline, {speed.bands} bands, as at scale paper: reader, {speed.recipe}, pack, collate\n"
+        for speed in found
+        if speed.recipe
+    ]
     console.print(
-        "prepare: official files to tiles and manifest; reader: tiles to arrays; pipeline: reader, resize, crop,\n"
-        "flip, jitter, pack, collate as at scale paper (16 bits: crop and flip); plain: only reading the same files\n"
+        f"{''.join(recipes)}"
+        "prepare: official files to tiles and manifest; reader: tiles to arrays; plain: only reading the same files\n"
         "and, for prepare, writing the same bytes to as many files, both with fsync. Just written files lie in\n"
         "memory: no disk is as fast. time ×: over the plain one, in turn; IQR: of these; CPU ×: of CPU times.\n"
         "MB per CPU s: read and written by CPU time; a slower disk or network is waited for, a faster one waits.\n"
@@ -190,8 +196,10 @@ def show_statistics(task: Task, found: TaskStatistics, path: Path | None) -> Non
     console.print(where, soft_wrap=True, highlight=False)
 
 
-def show_suspicions(found: Sequence[str]) -> None:
-    """What speaks against the stated band orders."""
+def show_suspicions(found: Sequence[str], unchecked: Sequence[str]) -> None:
+    """What speaks against the stated band orders, and which could not be checked."""
+    for text in unchecked:
+        console.print(f"band order of {escape(text)}", soft_wrap=True, highlight=False)
     for text in found:
         console.print(
             f"[yellow]warning[/yellow] band order of {escape(text)}; compare docs/datasets.md with your files",

@@ -21,12 +21,15 @@ ACCURACY = {
     "rpc": "±0.3 km, terrain left out",
     "mgrs": "somewhere in a Sentinel-2 tile of 109.8 km",
     "name": "somewhere in a box around the place in the file's name",
-    "table": "±50 km, somewhere in a box around its city",
+    "table": "somewhere in a box of ±50 to ±80 km around its city",
 }
 """How sure a footprint is, by the method that found it. Of the last three the footprint is the box."""
 
 _REACH_KM = {"rpc": 0.3}
-_BOXES = {"mgrs", "name", "table"}
+AROUND_NAMES = frozenset({"name", "table"})
+"""Boxes around a place that a scene is named after: that they hold all of it is likely, not known."""
+
+_BOXES = AROUND_NAMES | {"mgrs"}
 _EARTH = Geod(ellps="WGS84")
 _RADIUS_KM = 6371.0088
 _KM_PER_DEGREE = 110.5

@@ -74,6 +74,7 @@ NONE_ALIKE = Alike(second=np.zeros(0, np.int64))
 class _Block:
     first: Hashes
     second: Hashes
+    least: int
     radius: int
     start: int
 
@@ -86,14 +87,15 @@ def hashes(given: Sequence[bytes], groups: Sequence[int]) -> Hashes:
     )
 
 
-def alike(first: Hashes, second: Hashes, radius: int, workers: int) -> Alike:
-    """The pairs of the two sets that differ in at most `radius` bits.
+def alike(first: Hashes, second: Hashes, radius: int, workers: int, *, least: int = 0) -> Alike:
+    """The pairs of the two sets that differ in `least` to `radius` bits.
 
     Args:
         first: one set.
         second: the other.
-        radius: in bits.
+        radius: greatest difference in bits.
         workers: processes, as by `harness.pool.each`; small sets are compared in this process.
+        least: least difference in bits.
 
     Raises:
         ValueError: a worker was killed.
@@ -104,6 +106,7 @@ def alike(first: Hashes, second: Hashes, radius: int, workers: int) -> Alike:
         _Block(
             first=Hashes(words=first.words[at : at + _BLOCK], groups=first.groups[at : at + _BLOCK]),
             second=second,
+            least=least,
             radius=radius,
             start=at,
         )
@@ -124,7 +127,7 @@ def _search(block: _Block) -> Alike:
         bits = np.zeros((len(rows), len(second)), dtype=np.uint16)
         for word in range(rows.shape[1]):
             bits += np.bitwise_count(rows[:, word, None] ^ second.words[None, :, word])
-        i, j = np.nonzero(bits <= block.radius)
+        i, j = np.nonzero((bits >= block.least) & (bits <= block.radius))
         group = first.groups[at + i]
         kept = (group != second.groups[j]) | (group == -1)
         i, j = i[kept], j[kept]

@@ -130,10 +130,10 @@ def _refuse_other_regions(plan: Plan, manifest: Manifest) -> None:
     there = {row.scene: (row.domain, row.region) for row in manifest.tiles}
     for scene in plan.scenes if plan.recipe.needs else ():
         now = (scene.domain, scene.region)
-        if there.get(scene.name, now) != now:
+        if there.get(scene.unit, now) != now:
             options = " and ".join(f"--{need.option}" for need in plan.recipe.needs)
             raise ValueError(
-                f"{plan.folder} was prepared by another {options}: {scene.name} is {' of '.join(there[scene.name])} "
+                f"{plan.folder} was prepared by another {options}: {scene.unit} is {' of '.join(there[scene.unit])} "
                 f"there, {' of '.join(now)} now; give another --out, or remove it"
             )
 

@@ -14,9 +14,27 @@ import tifffile
 from PIL import Image
 
 from benchmarks.prepared.labels import load_labels
+from benchmarks.prepared.manifest import Manifest, load_manifest
+from tests.conftest import Program, Result
 from tests.fbp_files import SCENES, write_image, write_label
 
 Image8 = npt.NDArray[np.uint8]
+
+
+def command(task: str, root: Path, *more: object, out: str = "data", tile: int = 64) -> list[object]:
+    """The words that prepare `root/raw` into `root/OUT`, in tiles of 64 pixels, as the copies are small."""
+    where = ("--raw", root / "raw", "--out", root / out, "--tile", tile, "--workers", 1)
+    return ["data", "prepare", task, *where, *more]
+
+
+def prepare(task: str, program: Program, root: Path, *more: object, out: str = "data", tile: int = 64) -> Result:
+    """Run `command`."""
+    return program(*command(task, root, *more, out=out, tile=tile))
+
+
+def manifest(task: str, root: Path, out: str = "data") -> Manifest:
+    """What was prepared by it."""
+    return load_manifest(root / out / task / "manifest.jsonl")
 
 
 def blobs(

@@ -210,6 +210,17 @@ def write_fbp_cr(raw: Path, places: dict[str, tuple[float, float]] = PLACES, *, 
     return written
 
 
+def sites(north: int, south: int, others: int) -> dict[str, tuple[float, float]]:
+    """Places of so many scenes in the two Yichuns and in other targets, and of two that are none."""
+    rest = [SEATS[name] for name in SEATS if "ichun" not in name.casefold() and SEATS[name] != SEATS["wuzhong"]][:11]
+    targets = [rest[i % len(rest)] for i in range(others)]
+    places = [SEATS["Yichun City"]] * north + [SEATS["YICHUN SHI"]] * south + targets
+    return {
+        f"GF2_PMS1__L1A{i:010d}-MSS1": place
+        for i, place in enumerate([*places, SEATS["Lanzhou"], SEATS["Chongqing"]], start=1)
+    }
+
+
 def write_rpb(path: Path, lon: float, lat: float, *, height: int, width: int) -> None:
     """A camera file of affine coefficients, turned and leaning over: see `ground`, which undoes them."""
     lines, samples, one = [0.0] * 20, [0.0] * 20, [1.0] + [0.0] * 19

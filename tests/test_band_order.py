@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 from benchmarks.catalogue import TASKS
 from benchmarks.tasks import Band, SceneSizes, Task
-from harness.band_order import suspicions
+from harness.band_order import suspicions, unchecked
 from harness.data_statistics import DomainStatistics, Moments, TaskStatistics
 from tests.conftest import Program
 from tests.data_files import png, write_loveda, zipped
@@ -72,7 +73,9 @@ def reordered(statistics: TaskStatistics, domain: str, order: Sequence[int]) -> 
 
 @pytest.mark.parametrize("name", list(TASKS))
 def test_the_shift_of_a_mirror_is_no_flip(mirrors: dict[str, TaskStatistics], name: str) -> None:
-    assert suspicions(mirrors[name], stated(TASKS[name], mirrors[name])) == []
+    bands = stated(TASKS[name], mirrors[name])
+    assert suspicions(mirrors[name], bands) == []
+    assert unchecked(mirrors[name], bands) == []
 
 
 HIDDEN = {("potsdam", (0, 2, 1)), ("potsdam", (1, 2, 0)), ("potsdam", (2, 1, 0))}
@@ -127,9 +130,25 @@ def test_too_few_classes_or_pixels_tell_nothing(mirrors: dict[str, TaskStatistic
     urban = turned.domains["urban"]
     few = dict(list(urban.classes.items())[:3])
     small = {name: Moments(pixels=20, mean=m.mean, std=m.std) for name, m in urban.classes.items()}
-    for classes in (few, small):
+    for classes, left in ((few, 3), (small, 0)):
         domains = {**turned.domains, "urban": DomainStatistics(all=urban.all, classes=classes)}
-        assert not suspicions(TaskStatistics(source="rural", domains=domains, fingerprint=None), bands)
+        less = TaskStatistics(source="rural", domains=domains, fingerprint=None)
+        assert not suspicions(less, bands)
+        assert unchecked(less, bands) == [
+            f"urban not checked against rural: only {left} classes have 500 pixels in both"
+        ]
+    other = {**bands, "urban": tuple(replace(band, name=f"{band.name}2") for band in bands["urban"])}
+    assert unchecked(turned, other) == ["urban not checked against rural: only 0 bands have one name"]
+
+
+def test_what_is_not_checked_is_told(program: Program, tmp_path: Path) -> None:
+    write_fbp(tmp_path, scenes=1, tiles_per_scene=1, px=16)
+    result = program("data", "stats", "fbp_cs", "--data", tmp_path, "--workers", 1)
+    assert result.exit_code == 0, result
+    for domain in ("planetscope", "gf1", "sentinel2"):
+        told = f"band order of {domain} not checked against gf2: only 0 classes have 500 pixels in both"
+        assert told in result.text
+    assert "band order of gf2" not in result.text
 
 
 def turn_files(files: dict[str, Written], beginning: str, order: Sequence[int]) -> None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.catalogue import TASKS
 from benchmarks.prepared.statistics import valid_pixels
+from harness.bench_setup import BANDS
+from harness.pipeline import train_batches
+from harness.scales import SCALES
 from tests.conftest import Program, assert_refused
 from tests.data_files import write_fbp_official, write_loveda
+from tests.fbp_files import write_boundaries, write_fbp_cr
 
 QUICK = ("bench", "data", "--repeats", 2, "--json")
 
@@ -30,6 +37,8 @@ def test_files_made_on_the_spot(program: Program) -> None:
     for speed in speeds.values():
         assert speed["ratio_low"] <= speed["ratio"] <= speed["ratio_high"]
         assert min(value for value in speed.values() if not isinstance(value, str)) > 0
+    recipes = {bands: speeds["pipeline", bands]["recipe"] for bands in (4, 32)}
+    assert recipes == {4: "resize by 0.6 to 1.2, crop, flip, jitter", 32: "crop, flip"}, "each task's own"
     assert speeds["pipeline", 4]["ratio"] > speeds["reader", 4]["ratio"] > 1
 
 
@@ -47,6 +56,37 @@ def test_files_of_the_user(program: Program, tmp_path: Path) -> None:
     assert "loveda_r2u, tiles of 512 px, one core, medians of 2 repeats" in result.text
     (line,) = [line.split() for line in result.out.splitlines() if line.split()[:1] == ["prepare"]]
     assert line[1:3] == ["3", "2"]
+    assert "pipeline, 3 bands, as at scale paper: reader, resize by 0.5 to 2, crop, flip, jitter, pack" in result.text
+
+
+@pytest.mark.parametrize("task", ["loveda_r2u", "fbp_cs", "whu_ohs_cr"])
+def test_what_is_measured_is_what_the_task_trains_by(
+    program: Program, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    measured = {}
+
+    def spy(*args: Any, **kwargs: Any) -> Any:
+        measured[args[1].name] = args[5]
+        return train_batches(*args, **kwargs)
+
+    monkeypatch.setattr("harness.bench_data.train_batches", spy)
+    bands = [number for number, (name, _) in BANDS.items() if name == task]
+    assert program(*QUICK, "--bands", *bands).exit_code == 0
+    assert measured[task] == SCALES["paper"].protocol_of(TASKS[task])
+
+
+def test_a_task_that_needs_boundaries(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its camera files are read in the plain reading too."""
+    read: list[str] = []
+    monkeypatch.setattr("harness.bench_data._read", lambda file: read.append(file.where))
+    write_fbp_cr(tmp_path / "raw")
+    given = ("--raw", tmp_path / "raw", "--choose", "scene_size=any", "--choose", "yichun=both", "--scenes", 1)
+    bench = ("bench", "data", "fbp_cr", "--repeats", 2, *given, "--json")
+    assert_refused(program(*bench), "fbp_cr needs --boundaries FILE")
+    result = program(*bench, "--boundaries", write_boundaries(tmp_path / "adm2.geojson"))
+    assert result.exit_code == 0, result
+    assert json.loads(result.out)["speeds"][0]["tiles"] == 2
+    assert Counter(where.rpartition(".")[2] for where in read) == {"tif": 4, "png": 4, "rpb": 4}, "two scenes, twice"
 
 
 def test_what_cannot_be_measured_is_the_users_mistake(program: Program, tmp_path: Path) -> None:

@@ -4,82 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-import tifffile
-from pyproj import Geod
 
-from benchmarks.prepared.manifest import Manifest, TileRow, load_manifest
-from benchmarks.tasks import TileRef
+from harness.audit_limits import RADIUS, SURE_RADIUS
 from harness.audit_status import audit_of
-from harness.likeness import alike, hashes
 from harness.plan import Request, make_plan
-from harness.tile_marks import Marks, mark
-from tests.conftest import TINY, Program, Result, assert_refused, bodies
-from tests.data_files import blobs, colours, write_isprs, write_loveda
+from tests.audits import Image8, Prepared, audited, checks, field, place, prepare
+from tests.conftest import TINY, Program, assert_refused, bodies
+from tests.data_files import write_isprs, write_loveda
 from tests.fbp_files import write_fbp, write_image
 
 TASK = "loveda_r2u"
 TRIAL = ("--suite", "all", "--seeds", 1, *TINY[2:], "--method", "frozen", "--backbone", "dinov3", "--task", TASK)
-Image8 = npt.NDArray[np.uint8]
-
-
-class Prepared:
-    """A prepared task that can be spoilt and audited."""
-
-    def __init__(self, program: Program, root: Path, task: str) -> None:
-        self.program, self.root, self.task = program, root, task
-        self.path = root / task / "manifest.jsonl"
-
-    @property
-    def rows(self) -> tuple[TileRow, ...]:
-        return load_manifest(self.path).tiles
-
-    def of(self, domain: str) -> list[TileRow]:
-        """The tiles of a domain."""
-        return [row for row in self.rows if row.domain == domain]
-
-    def image(self, row: TileRow) -> Image8:
-        return np.asarray(tifffile.imread(self.root / self.task / row.image))
-
-    def paint(self, row: TileRow, image: npt.NDArray[Any], **options: Any) -> None:
-        """Put other pixels into a tile's file."""
-        tifffile.imwrite(
-            self.root / self.task / row.image,
-            image,
-            photometric="minisblack",
-            planarconfig="contig",
-            metadata=None,
-            **options,
-        )
-
-    def rewrite(self, change: Callable[[TileRow], TileRow]) -> None:
-        """Put other rows into the manifest."""
-        manifest = load_manifest(self.path)
-        rows = tuple(change(row) for row in manifest.tiles)
-        self.path.write_bytes(Manifest(header=manifest.header, tiles=rows).dump())
-
-    def audit(self, *more: object) -> Result:
-        return self.program("data", "audit", self.task, "--data", self.root, "--workers", 1, *more)
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """The stored report's pairs, by the second set."""
-        body = json.loads((self.root / self.task / "audit.json").read_text())
-        return {pair["second"]: pair for pair in body["pairs"]}
-
-
-def prepare(program: Program, root: Path, task: str, write: Callable[..., object], tile: int, **sizes: int) -> Prepared:
-    write(root / "raw", **sizes)
-    where = ("--raw", root / "raw", "--out", root / "data", "--tile", tile, "--workers", 1)
-    assert program("data", "prepare", task, *where).exit_code == 0
-    return Prepared(program, root / "data", task)
 
 
 @pytest.fixture
@@ -90,10 +32,6 @@ def loveda(program: Program, tmp_path: Path) -> Prepared:
 @pytest.fixture
 def isprs(program: Program, tmp_path: Path) -> Prepared:
     return prepare(program, tmp_path, "potsdam2vaihingen", write_isprs, 64)
-
-
-def checks(pair: dict[str, Any]) -> list[str]:
-    return [finding["check"] for finding in pair["findings"]]
 
 
 # Clean data
@@ -156,20 +94,38 @@ def changed(image: Image8, change: Callable[[Image8], npt.NDArray[Any]]) -> Imag
     return np.where(image.any(-1, keepdims=True), np.clip(change(image), 1, 254), 0).astype(np.uint8)
 
 
-@pytest.mark.parametrize("change", [noise, darker, gamma], ids=lambda change: change.__name__)
-def test_near_duplicates_are_found(loveda: Prepared, change: Callable[[Image8], npt.NDArray[Any]]) -> None:
+@pytest.mark.parametrize(
+    ("change", "sure"), [(noise, False), (darker, True), (gamma, True)], ids=["noise", "darker", "gamma"]
+)
+def test_near_duplicates_are_found(
+    loveda: Prepared, change: Callable[[Image8], npt.NDArray[Any]], *, sure: bool
+) -> None:
     source, target = loveda.of("rural")[5], loveda.of("urban")[7]
     loveda.paint(target, changed(loveda.image(source), change))
     result = loveda.audit()
-    assert result.exit_code == 1, result
+    assert result.exit_code == int(sure), result
+    assert f"{'leak' if sure else 'warning'} near duplicate: 1 pairs" in result.text
     pair = loveda.report["urban"]
-    assert (pair["outcome"], checks(pair)) == ("overlap found", ["near duplicate"])
+    assert (pair["outcome"], checks(pair)) == ("overlap found" if sure else "cannot be verified", ["near duplicate"])
     (example,) = pair["findings"][0]["examples"]
     assert (example["first"], example["second"]) == (f"rural/{source.tile}", f"urban/{target.tile}")
-    assert 0 <= example["measure"] <= 24
-    assert loveda.audit("--radius", int(example["measure"])).exit_code == 1
-    if example["measure"]:
-        assert loveda.audit("--radius", int(example["measure"]) - 1).exit_code == 0
+    measure = int(example["measure"])
+    assert (0, SURE_RADIUS)[not sure] <= measure <= (RADIUS, SURE_RADIUS)[sure]
+    for radius in {measure, max(measure - 1, 0)}:
+        assert loveda.audit("--radius", radius).exit_code == int(sure and radius == measure)
+        assert checks(loveda.report["urban"]) == ["near duplicate"] * (radius == measure)
+
+
+def test_near_duplicates_for_certain_and_perhaps_are_told_apart(loveda: Prepared) -> None:
+    source, (target, doubtful) = loveda.of("rural")[5], loveda.of("urban")[7:9]
+    loveda.paint(target, changed(loveda.image(source), darker))
+    loveda.paint(doubtful, changed(loveda.image(source), noise))
+    pair = audited(loveda, 1)["urban"]
+    found = [(finding["leak"], finding["pairs"], finding["tiles"]) for finding in pair["findings"]]
+    assert found == [(True, 1, 1), (False, 1, 1)]
+    examples = [[example["second"] for example in finding["examples"]] for finding in pair["findings"]]
+    assert examples == [[f"urban/{target.tile}"], [f"urban/{doubtful.tile}"]]
+    assert "differ in 11 to 24 of 256 bits: perhaps duplicates" in pair["findings"][1]["note"]
 
 
 def test_likeness_across_the_sources_split_is_a_warning(loveda: Prepared) -> None:
@@ -183,6 +139,7 @@ def test_likeness_across_the_sources_split_is_a_warning(loveda: Prepared) -> Non
     assert "warning exact duplicate" in result.text
     pair = loveda.report["source_val"]
     assert (pair["outcome"], checks(pair)) == ("overlap found", ["exact duplicate", "near duplicate"])
+    assert [finding["certain"] for finding in pair["findings"]] == [True, False]
     assert loveda.report["urban"]["outcome"] == "cannot be verified"
 
 
@@ -210,22 +167,7 @@ def test_tiles_without_content_are_counted_and_no_duplicates(loveda: Prepared) -
     assert checks(audited(loveda, 1)["urban"]) == ["exact duplicate"]
 
 
-def audited(data: Prepared, exit_code: int) -> dict[str, Any]:
-    result = data.audit()
-    assert result.exit_code == exit_code, result
-    return data.report
-
-
 # Borders
-
-
-def field(rng: np.random.Generator, height: int, width: int, slope: float = 2.5) -> Image8:
-    """Random ground of natural texture: amplitude falls with frequency to the power of `slope` / 2."""
-    rows, cols = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
-    frequency = np.hypot(rows, cols)
-    frequency[0, 0] = 1
-    wave = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(height, width))) * frequency ** (-slope / 2), s=(height, width))
-    return np.clip(128 + 40 * wave / wave.std(), 1, 254).astype(np.uint8)
 
 
 def test_adjacent_tiles_without_coordinates(program: Program, tmp_path: Path) -> None:
@@ -252,104 +194,6 @@ def test_adjacent_tiles_without_coordinates(program: Program, tmp_path: Path) ->
     for placed, found in (({source.tile}, ["border"]), ({source.tile, target.tile}, [])):
         loveda.rewrite(lambda row, placed=placed: place(row, lon[row.tile], 50.0) if row.tile in placed else row)
         assert checks(audited(loveda, 0)["urban"]) == found, "coordinates of both say more than borders"
-
-
-# Places
-
-
-def place(row: TileRow, lon: float, lat: float, side: float = 0.001, method: str = "geotiff") -> TileRow:
-    """The row with a square footprint, by its upper left corner and its side in degrees."""
-    corners = ((lon, lat), (lon + side, lat), (lon + side, lat - side), (lon, lat - side))
-    return replace(row, footprint=corners, georef=method)
-
-
-def laid_out(data: Prepared, moved: Callable[[TileRow], TileRow] = lambda row: row) -> None:
-    """Every tile at a place of its own, the target 10 degrees east of the source; then some are moved."""
-    numbers = {row.tile: number for number, row in enumerate(data.rows)}
-    east = {"rural": 8.0, "urban": 18.0}
-    data.rewrite(lambda row: moved(place(row, east[row.domain], 50 - 0.01 * numbers[row.tile])))
-
-
-def test_known_places_verify_that_domains_are_disjoint(loveda: Prepared) -> None:
-    laid_out(loveda)
-    pair = audited(loveda, 0)["urban"]
-    assert pair["outcome"] == "verified disjoint"
-    rural, urban = ([row.footprint for row in loveda.of(domain)] for domain in ("rural", "urban"))
-    centres = [[(f[0][0] + 0.0005, f[0][1] - 0.0005) for f in side if f] for side in (rural, urban)]
-    least = min(Geod(ellps="WGS84").inv(*a, *b)[2] for a in centres[0] for b in centres[1]) / 1000
-    assert pair["ground"]["nearest_km"] == pytest.approx(least, abs=0.001)
-    assert pair["ground"]["distances"]["100 to 1000 km"] == 12
-    assert pair["ground"]["shared_km2"] == 0
-    assert pair["unchecked"] == [text for text in pair["unchecked"] if "near duplicates" in text]
-
-
-def overlapping(first: TileRow, second: TileRow, method: str, shift: float) -> Callable[[TileRow], TileRow]:
-    """The second tile moved onto the first, but for a shift to the east in degrees."""
-    assert first.footprint is not None
-    lon, lat = first.footprint[0]
-    return lambda row: place(row, lon + shift, lat, method=method) if row.tile == second.tile else row
-
-
-@pytest.mark.parametrize(
-    ("method", "shift", "exit_code", "found", "outcome"),
-    [
-        ("geotiff", 0.0005, 1, ["overlapping footprint"], "overlap found"),
-        ("geotiff", 0.001, 0, [], "verified disjoint"),
-        ("geotiff", 0.000999, 0, [], "verified disjoint"),
-        ("rpc", 0.0005, 0, ["overlapping footprint"], "cannot be verified"),
-        ("rpc", 0.004, 0, ["close footprint"], "cannot be verified"),
-        ("rpc", 0.006, 0, [], "verified disjoint"),
-        ("table", 0.0005, 0, ["overlapping footprint"], "cannot be verified"),
-    ],
-)
-def test_footprints_that_meet(
-    loveda: Prepared, method: str, shift: float, exit_code: int, found: Sequence[str], outcome: str
-) -> None:
-    laid_out(loveda)
-    first, second = loveda.of("rural")[4], loveda.of("urban")[2]
-    loveda.rewrite(overlapping(first, second, method, shift))
-    pair = audited(loveda, exit_code)["urban"]
-    assert (checks(pair), pair["outcome"]) == (found, outcome)
-    if not found:
-        return
-    (finding,) = pair["findings"]
-    assert finding["leak"] is (method == "geotiff")
-    (example,) = finding["examples"]
-    assert (example["first"], example["second"]) == (f"rural/{first.tile}", f"urban/{second.tile}")
-    assert {"geotiff": "exact", "rpc": "±0.3 km", "table": "±50 km"}[method] in finding["note"]
-    if found == ["overlapping footprint"] and method != "table":
-        lat = first.footprint[0][1] if first.footprint else 0
-        area = 111.2 * 0.001 * 111.3 * 0.0005 * np.cos(np.radians(lat))
-        assert example["measure"] == pytest.approx(area, rel=0.005)
-        assert pair["ground"]["shared_km2"] == example["measure"]
-        assert pair["ground"]["shared_fraction"] == pytest.approx(1 / 24, rel=0.01), "half a tile of twelve"
-    if method == "table":
-        assert example["measure"] is None, "a box's area is no shared ground"
-
-
-def test_footprints_across_the_split_are_a_warning(loveda: Prepared) -> None:
-    laid_out(loveda)
-    rural = loveda.of("rural")
-    held = sorted({row.scene for row in rural})[1]
-    first, second = (next(row for row in rural if (row.scene == held) is side) for side in (False, True))
-    loveda.rewrite(overlapping(first, second, "geotiff", 0.0))
-    result = loveda.audit()
-    assert result.exit_code == 0, result
-    assert "warning overlapping footprint" in result.text
-    assert loveda.report["source_val"]["outcome"] == "overlap found"
-
-
-def test_a_place_of_unknown_accuracy_is_refused(loveda: Prepared) -> None:
-    laid_out(loveda, lambda row: replace(row, georef="guess") if row.domain == "urban" else row)
-    assert_refused(loveda.audit(), "'guess'", "geotiff, rpc")
-
-
-def test_the_same_scene_in_both_domains(loveda: Prepared) -> None:
-    scene, moved = loveda.of("rural")[0].scene, loveda.of("urban")[0].scene
-    loveda.rewrite(lambda row: replace(row, scene=scene) if row.scene == moved else row)
-    pair = audited(loveda, 1)["urban"]
-    assert (checks(pair), pair["outcome"]) == (["same scene"], "overlap found")
-    assert pair["findings"][0]["tiles"] == 4
 
 
 # Mistakes and folders without a manifest
@@ -432,77 +276,3 @@ def test_tables_cite_the_audit(program: Program, loveda: Prepared, tmp_path: Pat
 def test_embedded_scenes_are_disjoint_by_construction(smoke_results: Path) -> None:
     assert caption(smoke_results).endswith("Leakage: source and targets disjoint by construction (generated).")
     assert all("audit" not in body["run"] for body in bodies(smoke_results).values())
-
-
-# The hashes themselves
-
-
-def looks(image: npt.NDArray[Any], visible: Sequence[int] = (0, 1, 2)) -> Marks:
-    return mark(TileRef(domain="d", scene="s", name="n"), image, visible)
-
-
-def bits(first: bytes | None, second: bytes | None) -> int:
-    assert first is not None
-    assert second is not None
-    return sum((a ^ b).bit_count() for a, b in zip(first, second, strict=True))
-
-
-@pytest.mark.parametrize(("bands", "dtype"), [(4, np.uint8), (32, np.uint16), (5, np.float32)])
-def test_near_duplicates_in_any_number_of_bands(bands: int, dtype: type) -> None:
-    rng = np.random.default_rng(0)
-    gains = rng.uniform(0.4, 1, bands) * (1 if dtype == np.uint8 else 8)
-    grounds = [field(rng, 128, 128)[..., None] * gains + 1 for _ in range(2)]
-    noisy = np.maximum(grounds[0] * 0.8 + rng.normal(0, 5, grounds[0].shape) * gains, 1)
-    first, twin, other = (looks(image.astype(dtype), (0, 1, bands - 1)) for image in (grounds[0], noisy, grounds[1]))
-    assert first.pixels != twin.pixels
-    assert bits(first.looks, twin.looks) <= 24
-    assert bits(first.looks, other.looks) > 64
-
-
-def test_false_alarms_on_random_scenes() -> None:
-    """Of 44,850 pairs each of textured and of patchy scenes none is within half of the way from 128 bits to 24."""
-    rng = np.random.default_rng(0)
-    for slope in (2.0, 0.0):
-        scenes = [field(rng, 64, 64, slope) if slope else blobs(rng, 64, 64, colours("loveda7"))[0] for _ in range(300)]
-        found = [looks(scene if scene.ndim == 3 else scene[..., None], (0,)).looks for scene in scenes]
-        words = np.unpackbits(np.frombuffer(b"".join(found), np.uint8).reshape(300, -1), axis=1)
-        distance = (words[:, None] != words[None]).sum(-1)[np.triu_indices(300, 1)]
-        assert distance.mean() == pytest.approx(128, abs=2)
-        assert distance.min() > 76
-
-
-def test_false_alarms_between_borders() -> None:
-    """Of 45,000 pairs of borders crossed by sharp edges, which look alike wherever the edges lie, none is taken."""
-    rng = np.random.default_rng(0)
-    borders: list[tuple[bytes, bytes]] = []
-    for _ in range(300):
-        line = np.where(np.arange(256) < rng.integers(40, 216), 60, 130) + rng.normal(0, 2, (2, 256))
-        marks = looks(np.stack([line[0]] + [line[1]] * 255)[..., None].astype(np.uint8), (0,))
-        top, bottom, *_ = marks.borders
-        assert top
-        assert bottom
-        borders.append((top, bottom))
-    found = min(bits(top, bottom) for top, _ in borders for _, bottom in borders)
-    assert found > 28
-
-
-def test_pairs_within_a_radius_are_those_of_a_plain_count() -> None:
-    rng = np.random.default_rng(0)
-    first = rng.integers(0, 256, (1100, 32), np.uint8)
-    second = first[rng.permutation(1100)[:70]].copy()
-    flips = rng.integers(0, 40, len(second))
-    for row, count in zip(second, flips, strict=True):
-        wrong = np.zeros(256, np.uint8)
-        wrong[rng.permutation(256)[:count]] = 1
-        row ^= np.packbits(wrong)
-    plain = np.bitwise_count(first[:, None] ^ second[None]).sum(-1) <= 24
-    groups = [*[5] * 550, *[-1] * 550], [*[5] * 35, *[-1] * 35]
-    plain[:550, :35] = False
-    found = alike(
-        hashes([row.tobytes() for row in first], groups[0]), hashes([row.tobytes() for row in second], groups[1]), 24, 1
-    )
-    assert found.pairs == plain.sum() > 20
-    assert found.second.tolist() == np.flatnonzero(plain.any(0)).tolist()
-    assert len(found.nearest) == 20
-    assert all(plain[i, j] for _, i, j in found.nearest)
-    assert [b for b, *_ in found.nearest] == sorted(flips[list(np.nonzero(plain)[1])])[:20]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,24 +14,21 @@ import tifffile
 from benchmarks.datasets.fbp import open_fbp
 from benchmarks.legends import FBP_24
 from benchmarks.prepared.labels import load_labels
-from benchmarks.prepared.manifest import Manifest, load_manifest
 from benchmarks.tasks import TileRef
+from tests import data_files
+from tests.audits import Prepared, audited
 from tests.conftest import TINY, Program, Result, assert_refused, bodies
 from tests.data_files import write_fbp_official
 from tests.fbp_files import SCENES, ground, write_fbp, write_image, write_label, write_rpb
 
 TASK = "fbp_cs"
 GF2 = SCENES["gf2"][0]
+manifest = partial(data_files.manifest, TASK)
 
 
 def prepare(program: Program, root: Path, *more: object, out: str = "data", tile: int = 128) -> Result:
     """Prepare `root/raw`, whose GF-2 scenes are cut-outs."""
-    where = ("--raw", root / "raw", "--out", root / out, "--tile", tile, "--workers", 1)
-    return program("data", "prepare", TASK, *where, "--choose", "scene_size=any", *more)
-
-
-def manifest(root: Path) -> Manifest:
-    return load_manifest(root / "data" / TASK / "manifest.jsonl")
+    return data_files.prepare(TASK, program, root, "--choose", "scene_size=any", *more, out=out, tile=tile)
 
 
 def tile(root: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -161,11 +159,24 @@ def test_planetscope_at_the_source_s_sampling_distance(program: Program, tmp_pat
     assert other.window.col + other.window.width > 88, "only PlanetScope is resampled"
 
 
-def test_verify_stats_and_a_trial(program: Program, tmp_path: Path) -> None:
+def test_verify_audit_stats_and_a_trial(program: Program, tmp_path: Path) -> None:
     write_fbp_official(tmp_path / "raw", px=64)
+    for i, stem in enumerate(SCENES["gf2"][:3]):  # the first where the GF-1 scenes lie
+        write_rpb(tmp_path / "raw" / f"{stem}.rpb", 114.0 + 2 * i, 30.4, height=172, width=164)
     assert prepare(program, tmp_path, tile=64).exit_code == 0
     data = ("--data", tmp_path / "data", "--workers", 1)
     assert program("data", "verify", TASK, *data).exit_code == 0
+    audit = audited(Prepared(program, tmp_path / "data", TASK), 0)
+    assert {name: (pair["outcome"], pair["ground"]["methods"]) for name, pair in audit.items()} == {
+        "planetscope": ("cannot be verified", [["rpc"], ["table"]]),
+        "gf1": ("cannot be verified", [["rpc"], ["name"]]),
+        "sentinel2": ("verified disjoint", [["rpc"], ["mgrs"]]),
+        "source_val": ("verified disjoint", [["rpc"], ["rpc"]]),
+    }
+    assert "boxes around named places do not meet" in audit["planetscope"]["why"]
+    (meeting,) = audit["gf1"]["findings"]
+    assert (meeting["check"], meeting["leak"]) == ("overlapping footprint", False)
+    assert {example["first"].split("_r00")[0] for example in meeting["examples"]} == {f"gf2/{GF2}"}
     result = program("data", "stats", TASK, *data)
     assert result.exit_code == 0, result
     assert "sentinel2 less gf2" in result.text

@@ -4,44 +4,43 @@ from __future__ import annotations
 
 import csv
 import random
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyproj
 import pytest
 import tifffile
 
-from benchmarks.datasets.fbp_cr import TARGETS, YICHUN, plain, target_of
-from benchmarks.prepared.manifest import Manifest, load_manifest
+from benchmarks.datasets.fbp_cr import YICHUN
 from benchmarks.prepared.reader import open_prepared
 from benchmarks.tasks import TileRef
 from harness.prepare import plan_preparation
+from tests import data_files
+from tests.audits import Prepared, audited
 from tests.conftest import ROOT, TINY, Program, Result, assert_refused, bodies, contents, run_process
-from tests.fbp_files import PLACES, SEATS, ground, write_boundaries, write_fbp_cr, write_image, write_label
+from tests.fbp_files import PLACES, ground, sites, write_boundaries, write_fbp_cr, write_image, write_label
 from tests.processes import wait_for
 
 TASK = "fbp_cr"
 TRIAL = ("--suite", "all", "--seeds", 1, *TINY[2:], "--method", "frozen", "--backbone", "dinov3", "--task", TASK)
 STEMS = tuple(PLACES)
 BOTH = ("--choose", "yichun=both")
+manifest = partial(data_files.manifest, TASK)
 
 
 def command(root: Path, *more: object, out: str = "data") -> list[object]:
     """Prepare `root/raw`, whose scenes are cut-outs, by `root/adm2.geojson`."""
-    where = ("--raw", root / "raw", "--out", root / out, "--boundaries", root / "adm2.geojson")
-    return ["data", "prepare", TASK, *where, "--choose", "scene_size=any", "--tile", 64, *more]
+    given = ("--boundaries", root / "adm2.geojson", "--choose", "scene_size=any")
+    return data_files.command(TASK, root, *given, *more, out=out)
 
 
 def prepare(program: Program, root: Path, *more: object, out: str = "data") -> Result:
-    return program(*command(root, "--workers", 1, *more, out=out))
-
-
-def manifest(root: Path) -> Manifest:
-    return load_manifest(root / "data" / TASK / "manifest.jsonl")
+    return program(*command(root, *more, out=out))
 
 
 @pytest.fixture
@@ -126,10 +125,19 @@ def test_a_scene_without_margins_lies_where_the_whole_one_does(
     assert (window.row, window.col) == (0, 0)
 
 
-def test_verify_stats_and_a_trial(program: Program, root: Path) -> None:
+def distance_km(one: tuple[float, float], other: tuple[float, float]) -> float:
+    return float(pyproj.Geod(ellps="WGS84").inv(*one, *other)[2]) / 1000
+
+
+def test_verify_audit_stats_and_a_trial(program: Program, root: Path) -> None:
     assert prepare(program, root, *BOTH).exit_code == 0
     data = ("--data", root / "data", "--workers", 1)
     assert program("data", "verify", TASK, *data).exit_code == 0
+    audit = audited(Prepared(program, root / "data", TASK), 0)
+    assert {name: pair["outcome"] for name, pair in audit.items()} == dict.fromkeys(audit, "verified disjoint")
+    assert [pair["ground"]["accuracy_km"] for pair in audit.values()] == [0.6, 0.6], "two cameras"
+    nearest = min(distance_km(PLACES[a], PLACES[b]) for a in STEMS[:3] for b in STEMS[3:])
+    assert audit["unseen"]["ground"]["nearest_km"] == pytest.approx(nearest, rel=0.1)
     result = program("data", "stats", TASK, *data)
     assert result.exit_code == 0, result
     assert "unseen less seen" in result.text
@@ -138,62 +146,6 @@ def test_verify_stats_and_a_trial(program: Program, root: Path) -> None:
     (body,) = bodies(root / "results").values()
     assert len(body["result"]["classes"]) == 24
     assert "Five-Billion-Pixels cross-region" in result.text
-
-
-# --- Which Yichun
-
-
-def sites(north: int, south: int, others: int) -> dict[str, tuple[float, float]]:
-    """So many scenes in the two Yichuns and in other targets, and two that are none."""
-    rest = [SEATS[name] for name in SEATS if "ichun" not in name.casefold() and SEATS[name] != SEATS["wuzhong"]][:11]
-    targets = [rest[i % len(rest)] for i in range(others)]
-    places = [SEATS["Yichun City"]] * north + [SEATS["YICHUN SHI"]] * south + targets
-    return {
-        f"GF2_PMS1__L1A{i:010d}-MSS1": place
-        for i, place in enumerate([*places, SEATS["Lanzhou"], SEATS["Chongqing"]], start=1)
-    }
-
-
-@pytest.mark.parametrize(
-    ("north", "south", "others", "decided"),
-    [(3, 2, 21, "heilongjiang"), (3, 2, 22, "jiangxi"), (3, 2, 19, "both"), (0, 3, 21, "jiangxi"), (3, 0, 21, None)],
-)
-def test_the_count_of_24_decides(
-    program: Program, tmp_path: Path, north: int, south: int, others: int, decided: str | None
-) -> None:
-    write_fbp_cr(tmp_path / "raw", sites(north, south, others), px=16)
-    write_boundaries(tmp_path / "adm2.geojson")
-    result = prepare(program, tmp_path)
-    assert result.exit_code == 0, result
-    assert f"Yichun of the paper: {decided or 'heilongjiang'}, by the count of 24" in result.text
-    assert "prepared 24 tiles of 24 scenes" in result.text
-    targets = {row.region for row in manifest(tmp_path).tiles if row.side == "target"}
-    chosen = set(YICHUN.values()) if decided == "both" else {YICHUN[decided or "heilongjiang"]}
-    assert targets & set(YICHUN.values()) == chosen
-
-
-def test_a_count_that_decides_nothing_is_told(program: Program, root: Path) -> None:
-    told = ("heilongjiang 5", "24 target scenes", "yichun=heilongjiang|jiangxi|both")
-    assert_refused(prepare(program, root), *told)
-    shutil.rmtree(root / "raw")
-    write_fbp_cr(root / "raw", sites(2, 2, 22), px=16)
-    assert_refused(prepare(program, root), "heilongjiang 24, jiangxi 24, both 26")
-    result = prepare(program, root, "--choose", "yichun=jiangxi")
-    assert "jiangxi, as chosen" in result.text
-    yichuns = {row.region: row.domain for row in manifest(root).tiles if "Yichun" in row.region}
-    assert yichuns == {YICHUN["heilongjiang"]: "seen", YICHUN["jiangxi"]: "unseen"}
-
-
-@pytest.mark.parametrize("name", ["BAODING", "Baoding Shi", "baodingshi", "Baoding City", "Băodìng", "保定市", "保定"])
-def test_names_are_matched_in_every_spelling(name: str) -> None:
-    assert target_of(name, *TARGETS["Baoding"].seat) == "Baoding"
-
-
-def test_other_names_and_namesakes_elsewhere_are_no_targets() -> None:
-    for name in ("Baodi", "Baodingfu", "", "Shi", "Shijiazhuang"):
-        assert target_of(name, *TARGETS["Baoding"].seat) is None
-    assert target_of("Wuzhong", *SEATS["wuzhong"]) is None
-    assert {region for region, target in TARGETS.items() if plain("Yichun") in target.names} == set(YICHUN.values())
 
 
 # --- What may be wrong

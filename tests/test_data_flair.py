@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,29 +14,24 @@ import pyproj
 import pytest
 
 from benchmarks.catalogue import FLAIR_CR
-from benchmarks.datasets.flair import PATCHES, departments
+from benchmarks.datasets.flair import PATCHES, RECIPE, departments, find_scenes
 from benchmarks.legends import FLAIR_12
+from benchmarks.prepared.boundaries import PREFECTURES
 from benchmarks.prepared.georef import geotiff_place
 from benchmarks.prepared.labels import load_labels
-from benchmarks.prepared.manifest import Manifest, load_manifest
 from benchmarks.prepared.raw import RawTree
 from benchmarks.prepared.reader import open_prepared
+from benchmarks.prepared.recipe import Choices, Scene
 from benchmarks.tasks import TileRef
+from tests import data_files
 from tests.aerial_files import FLAIR_ZONES, LAMBERT_93, UNNAMED, flair_corner, geotiff, write_flair
-from tests.conftest import TINY, Program, Result, assert_refused, bodies
+from tests.audits import Prepared, audited
+from tests.conftest import TINY, Program, assert_refused, bodies
 
 TASK = "flair_cr"
 TRIAL = ("--suite", "all", "--seeds", 1, *TINY[2:], "--method", "frozen", "--backbone", "dinov3", "--task", TASK)
-
-
-def prepare(program: Program, root: Path, *more: object, out: str = "data") -> Result:
-    """Prepare `root/raw` in tiles of 64 pixels, the size of the copy's patches."""
-    where = ("--raw", root / "raw", "--out", root / out, "--tile", 64, "--workers", 1)
-    return program("data", "prepare", TASK, *where, *more)
-
-
-def manifest(root: Path, out: str = "data") -> Manifest:
-    return load_manifest(root / out / TASK / "manifest.jsonl")
+prepare = partial(data_files.prepare, TASK)
+manifest = partial(data_files.manifest, TASK)
 
 
 def unpack(raw: Path) -> Path:
@@ -229,12 +226,16 @@ def test_a_mask_gives_the_place_that_its_image_does_not(program: Program, tmp_pa
     assert [row.georef for row in manifest(tmp_path, "nowhere").tiles].count("none") == 1
 
 
-def test_verify_stats_and_a_trial(program: Program, tmp_path: Path) -> None:
+def test_verify_audit_stats_and_a_trial(program: Program, tmp_path: Path) -> None:
     files = write_flair(tmp_path / "raw")
     prepare(program, tmp_path)
     data = ("--data", tmp_path / "data", "--workers", 1)
     result = program("data", "verify", TASK, *data)
     assert result.exit_code == 0, result
+    audit = audited(Prepared(program, tmp_path / "data", TASK), 0)
+    assert {name: pair["outcome"] for name, pair in audit.items()} == dict.fromkeys(audit, "verified disjoint")
+    assert [pair["ground"]["methods"] for pair in audit.values()] == [[["geotiff"], ["geotiff"]]] * 2
+    assert audit["source_val"]["ground"]["nearest_km"] == pytest.approx(0.0128, abs=5e-4), "neighbours of 12.8 m"
     assert program("data", "stats", TASK, *data).exit_code == 0
     result = program(*TRIAL, "--data-root", tmp_path / "data", "--results", tmp_path / "results")
     assert result.exit_code == 0, result
@@ -245,6 +246,23 @@ def test_verify_stats_and_a_trial(program: Program, tmp_path: Path) -> None:
     np.testing.assert_allclose(body["result"]["statistics"]["mean"], source.mean(0), rtol=1e-12)
     np.testing.assert_allclose(body["result"]["statistics"]["std"], source.std(0), rtol=1e-12)
     assert body["result"]["classes"] == list(FLAIR_12)
+
+
+def test_a_users_file_that_moves_a_scene_of_several_images(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(tree: RawTree, choices: Choices) -> list[Scene]:
+        return [replace(scene, region=tree.extras["boundaries"].read_text()) for scene in find_scenes(tree, choices)]
+
+    recipe = replace(RECIPE, needs=(PREFECTURES,), find=find)
+    monkeypatch.setattr("benchmarks.datasets.flair.RECIPE", recipe)
+    write_flair(tmp_path / "raw")
+    told = tmp_path / "regions.txt"
+    told.write_text("here")
+    assert prepare(program, tmp_path, "--boundaries", told).exit_code == 0
+    told.write_text("there")
+    words = ("another --boundaries", "D004_2021_Z10_AU is seen of here there, seen of there now")
+    assert_refused(prepare(program, tmp_path, "--boundaries", told), *words)
 
 
 def test_the_masks_of_the_copy_name_no_system(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""OpenEarthMap cross-continent: sizes, lists, regions, missing xBD images, coordinate systems or none."""
+"""OpenEarthMap cross-continent: sizes, regions, coordinate systems or none. Its lists: `test_data_oem_lists.py`."""
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +15,18 @@ from rasterio.crs import CRS
 from benchmarks.datasets.oem import RECIPE, regions
 from benchmarks.legends import OEM_8
 from benchmarks.prepared.labels import load_labels
-from benchmarks.prepared.manifest import Manifest, load_manifest
-from benchmarks.prepared.raw import RawTree
 from benchmarks.prepared.reader import open_prepared
 from benchmarks.tasks import TileRef
+from tests import data_files
 from tests.aerial_files import OEM_PLACES, OEM_SIZES, geotiff, region_of, write_oem
-from tests.conftest import TINY, Program, Result, assert_refused, bodies
+from tests.audits import Prepared, audited
+from tests.conftest import TINY, Program, bodies
 
 TASK = "oem_cc"
 TRIAL = ("--suite", "all", "--seeds", 1, *TINY[2:], "--method", "frozen", "--backbone", "dinov3", "--task", TASK)
 XBD = [region.name for region in regions().values() if region.xbd]
-
-
-def prepare(program: Program, root: Path, *more: object, out: str = "data") -> Result:
-    """Prepare `root/raw` in tiles of 64 pixels."""
-    where = ("--raw", root / "raw", "--out", root / out, "--tile", 64, "--workers", 1)
-    return program("data", "prepare", TASK, *where, *more)
-
-
-def manifest(root: Path, out: str = "data") -> Manifest:
-    return load_manifest(root / out / TASK / "manifest.jsonl")
+prepare = partial(data_files.prepare, TASK)
+manifest = partial(data_files.manifest, TASK)
 
 
 def home(root: Path) -> Path:
@@ -75,7 +68,8 @@ def test_tiles_sides_and_places(program: Program, tmp_path: Path) -> None:
     assert "78 images of 75 scenes, 0 already prepared, 78 to do" in result.text
     assert "others: prepared 60 tiles of 50 scenes; official table of regions implies 50 scenes: agrees" in result.text
     assert "europe: prepared 26 tiles of 25 scenes; official table of regions implies 25 scenes: agrees" in result.text
-    assert "released schedule implies 8193 to 8200 tiles of 512 px" in result.text
+    implied = "released schedule implies 8193 to 8200 tiles of 512 px"
+    assert f"{implied}: not compared, with tiles of 64 px" in result.text
     reader, rows, seen = open_prepared(tmp_path / "data", TASK), manifest(tmp_path).tiles, set()
     for row in rows:
         name = row.tile.rpartition("_r")[0]
@@ -129,73 +123,6 @@ def test_edges_of_images_that_are_not_square(
     assert [window[:2] for window in tiles_of("tokyo_1", tmp_path)] == tokyo
     assert tiles_of("vienna_1", tmp_path) == [(0, 0, 40, 50)] * vienna
     assert edge != "shift" or RECIPE.choose([])["edge"] == "shift"
-
-
-def test_choices(program: Program, tmp_path: Path) -> None:
-    write_oem(tmp_path / "raw")
-    result = prepare(program, tmp_path, "--choose", "georgia=europe", "--choose", "labelled=train")
-    assert result.exit_code == 0, result
-    rows = manifest(tmp_path).tiles
-    assert {row.region for row in rows if row.scene == "svaneti"} == {"svaneti, Georgia, Europe"}
-    assert {row.side for row in rows if row.scene == "svaneti"} == {"target"}
-    assert not [row.tile for row in rows if row.tile.rpartition("_r")[0].endswith("_2")]
-    assert "europe: prepared 26 tiles of 26 scenes; official table of regions implies 26 scenes: agrees" in result.text
-
-
-def test_exchanged_lists_are_told_by_their_lengths(program: Program, tmp_path: Path) -> None:
-    write_oem(tmp_path / "raw")
-    prepare(program, tmp_path)
-    write_oem(tmp_path / "mirror" / "raw", swapped=True)
-    result = prepare(program, tmp_path / "mirror")
-    assert result.exit_code == 0, result
-    assert manifest(tmp_path / "mirror").tiles == manifest(tmp_path).tiles
-    assert manifest(tmp_path / "mirror").header.notes[0].startswith("val.txt is longer than test.txt")
-    assert not [note for note in manifest(tmp_path).header.notes if note.startswith("val.txt")]
-
-
-def test_what_is_left_out_and_other_numbers_are_told_and_kept(program: Program, tmp_path: Path) -> None:
-    write_oem(tmp_path / "raw")
-    result = prepare(program, tmp_path)
-    left, other = manifest(tmp_path).header.notes
-    assert left.startswith("xbd=without leaves out 813 images of 22 regions: adelaide, el_rodeo, ")
-    assert other.startswith("regions with other numbers of images than the official table (75): aachen 1 of 49, ")
-    assert left in result.text
-    assert other in result.text
-
-
-def test_xbd(program: Program, tmp_path: Path) -> None:
-    files = write_oem(tmp_path / "raw", compiled=XBD)
-    choose = ("--choose", "xbd=with")
-    assert prepare(program, tmp_path, out="without").exit_code == 0
-    assert {row.scene for row in manifest(tmp_path, "without").tiles}.isdisjoint(XBD)
-    result = prepare(program, tmp_path, *choose)
-    assert result.exit_code == 0, result
-    assert {row.scene for row in manifest(tmp_path).tiles} == regions().keys()
-    assert [row.domain for row in manifest(tmp_path).tiles if row.scene == "pedrogao_grande"] == ["europe"]
-    joplin = home(tmp_path) / "joplin"
-    shutil.copy(joplin / "labels" / "joplin_1.tif", joplin / "labels" / "joplin_7.tif")
-    with (home(tmp_path) / "train.txt").open("a") as file:
-        file.write("joplin_7.tif\n")
-    result = prepare(program, tmp_path, *choose, out="partly")
-    assert result.exit_code == 0, result
-    note = "listed images of xBD that are missing (1): joplin 1 (joplin_7)"
-    assert note in manifest(tmp_path, "partly").header.notes
-    assert note in result.text
-    assert {row.tile.rpartition("_r")[0] for row in manifest(tmp_path, "partly").tiles} == files.keys()
-    (joplin / "images" / "joplin_1.tif").unlink()
-    refused = prepare(program, tmp_path, *choose, out="less")
-    assert_refused(refused, "no image of these regions (1): joplin", "compile them from xBD", "xbd=without")
-
-
-def test_packed_and_beside_other_lists(program: Program, tmp_path: Path) -> None:
-    write_oem(tmp_path / "raw")
-    prepare(program, tmp_path)
-    other = tmp_path / "packed" / "raw" / "other" / "train.txt"
-    other.parent.mkdir(parents=True)
-    other.write_text("of another data set\n")
-    shutil.make_archive(str(tmp_path / "packed" / "raw" / "OpenEarthMap"), "zip", tmp_path / "raw")
-    assert prepare(program, tmp_path / "packed").exit_code == 0
-    assert manifest(tmp_path / "packed").tiles == manifest(tmp_path).tiles
 
 
 def test_places_come_from_the_label_where_the_image_has_none(program: Program, tmp_path: Path) -> None:
@@ -273,29 +200,19 @@ def test_what_cannot_be_right_is_refused(
     assert "Traceback" not in result.err
 
 
-def test_a_listed_image_of_which_nothing_is_there_is_told(program: Program, tmp_path: Path) -> None:
-    write_oem(tmp_path / "raw")
-    for folder in ("images", "labels"):
-        (home(tmp_path) / "accra" / folder / "accra_1.tif").unlink()
-    assert prepare(program, tmp_path).exit_code == 0
-    assert "listed images that are missing (1): accra 1 (accra_1)" in manifest(tmp_path).header.notes
-
-
-def test_test_labels_are_never_used(tmp_path: Path) -> None:
-    write_oem(tmp_path)
-    image = tmp_path / "OpenEarthMap_wo_xBD" / "accra" / "images" / "accra_3.tif"
-    assert image.exists()
-    shutil.copy(image.parents[1] / "labels" / "accra_1.tif", image.parents[1] / "labels" / "accra_3.tif")
-    scenes = RECIPE.find(RawTree(tmp_path), RECIPE.choose([]))
-    assert {scene.name for scene in scenes if scene.part_of == "accra"} == {"accra_1", "accra_2"}
-
-
-def test_verify_stats_and_a_trial(program: Program, tmp_path: Path) -> None:
+def test_verify_audit_stats_and_a_trial(program: Program, tmp_path: Path) -> None:
     files = write_oem(tmp_path / "raw")
     prepare(program, tmp_path, "--choose", "edge=pad")
     data = ("--data", tmp_path / "data", "--workers", 1)
     result = program("data", "verify", TASK, *data)
     assert result.exit_code == 0, result
+    audit = audited(Prepared(program, tmp_path / "data", TASK), 0)
+    assert {name: (pair["outcome"], pair["why"]) for name, pair in audit.items()} == {
+        "europe": ("disjoint by construction", "no region in common"),
+        "source_val": ("disjoint by construction", "split by scene"),
+    }
+    assert audit["europe"]["ground"]["placed"] == [5, 3], "accra's five tiles, three of two regions of Europe"
+    assert "tiles without coordinates: 55 of 60 of others, 23 of 26 of europe" in audit["europe"]["unchecked"][0]
     assert program("data", "stats", TASK, *data).exit_code == 0
     result = program(*TRIAL, "--data-root", tmp_path / "data", "--results", tmp_path / "results")
     assert result.exit_code == 0, result

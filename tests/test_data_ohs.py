@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,18 @@ from benchmarks.catalogue import WHU_OHS_CR
 from benchmarks.datasets.ohs import CLUSTERS, SWATH_KM, domain_of, sites
 from benchmarks.legends import WHU_OHS_7
 from benchmarks.prepared.labels import load_labels
-from benchmarks.prepared.manifest import Manifest, load_manifest
+from benchmarks.prepared.manifest import Manifest
 from benchmarks.prepared.reader import open_prepared
 from benchmarks.tasks import TileRef
+from tests import data_files
+from tests.audits import Prepared, audited
 from tests.conftest import TINY, Program, Result, assert_refused, bodies
 from tests.data_files import tiff
 from tests.ohs_files import SCENES, interleaved, write_ohs
 
 TASK = "whu_ohs_cr"
 TRIAL = ("--suite", "all", "--seeds", 1, *TINY[2:], "--method", "frozen", "--backbone", "dinov3", "--task", TASK)
+manifest = partial(data_files.manifest, TASK)
 GROUPS = (  # the merged classes as ranges of raw values, in index order
     *(range(1, 3), range(3, 7), range(7, 10), range(10, 15), range(15, 18), range(18, 24), range(24, 25)),
 )
@@ -30,13 +34,8 @@ MERGED = np.array([255] + [next(i for i, group in enumerate(GROUPS) if raw in gr
 
 
 def prepare(program: Program, root: Path, *more: object, out: str = "data") -> Result:
-    """Prepare the cut-outs of `root/raw` in tiles of 64 pixels."""
-    where = ("--raw", root / "raw", "--out", root / out, "--tile", 64, "--workers", 1)
-    return program("data", "prepare", TASK, *where, "--choose", "scene_size=any", *more)
-
-
-def manifest(root: Path, out: str = "data") -> Manifest:
-    return load_manifest(root / out / TASK / "manifest.jsonl")
+    """Prepare the cut-outs of `root/raw`."""
+    return data_files.prepare(TASK, program, root, "--choose", "scene_size=any", *more, out=out)
 
 
 def scenes_by_domain(found: Manifest) -> dict[str, set[str]]:
@@ -93,8 +92,11 @@ def test_places_come_from_tags_or_from_the_table(program: Program, tmp_path: Pat
             assert (row.georef, row.footprint, centre) == ("none", None, None)
         else:
             assert row.georef == "table"
-            signs = np.array([(-1, 1), (1, 1), (1, -1), (-1, -1)])
-            np.testing.assert_allclose(row.footprint, centre + 0.5 * signs, atol=1e-6)
+            (west, north), _, (east, south), _ = row.footprint
+            geod, (lon, lat) = pyproj.Geod(ellps="WGS84"), centre
+            for edge in ((west, lat), (east, lat), (lon, north), (lon, south)):
+                # the city may lie 50 km from the scene's centre, and the scene reaches half a swath farther
+                assert geod.inv(*centre, *edge)[2] / 1000 == pytest.approx(50 + SWATH_KM / 2, rel=5e-3)
 
 
 def test_splits_by_pairs_and_by_part_of_china(program: Program, tmp_path: Path) -> None:
@@ -247,11 +249,19 @@ def test_other_sizes_need_a_choice(program: Program, tmp_path: Path) -> None:
     assert "64 x 64 pixels, expected 512 x 512" in result.text
 
 
-def test_verify_stats_and_a_trial(program: Program, tmp_path: Path) -> None:
+def test_verify_audit_stats_and_a_trial(program: Program, tmp_path: Path) -> None:
     files = write_ohs(tmp_path / "raw")
     prepare(program, tmp_path)
     data = ("--data", tmp_path / "data", "--workers", 1)
     assert program("data", "verify", TASK, *data).exit_code == 0
+    audit = audited(Prepared(program, tmp_path / "data", TASK), 0)
+    (meeting,) = audit["unseen"]["findings"]
+    assert (meeting["check"], meeting["leak"], meeting["pairs"]) == ("overlapping footprint", False, 3 * 16)
+    scenes = {tuple(example[side].split("/")[1][:2] for side in ("first", "second")) for example in meeting["examples"]}
+    assert scenes == {("S1", "T1"), ("S6", "T6"), ("O8", "T5")}, "the pairs, and two in the northwest"
+    assert audit["unseen"]["outcome"] == "cannot be verified"
+    assert audit["unseen"]["ground"]["methods"] == [["geotiff", "table"], ["table"]]
+    assert audit["source_val"]["outcome"] == "disjoint by construction"
     assert program("data", "stats", TASK, *data).exit_code == 0
     result = program(*TRIAL, "--data-root", tmp_path / "data", "--results", tmp_path / "results")
     assert result.exit_code == 0, result
@@ -259,6 +269,16 @@ def test_verify_stats_and_a_trial(program: Program, tmp_path: Path) -> None:
     source = np.concatenate([image.reshape(-1, 32) for name, (image, _) in files.items() if name[0] != "T"])
     np.testing.assert_allclose(body["result"]["statistics"]["mean"], source.mean(0), rtol=1e-12)
     np.testing.assert_allclose(body["result"]["statistics"]["std"], source.std(0), rtol=1e-9)
+
+
+def test_parts_of_china_that_are_far_apart_are_not_verified_by_their_cities(program: Program, tmp_path: Path) -> None:
+    write_ohs(tmp_path / "raw", scenes=("S1", "T1", "T5", "O8"))
+    assert prepare(program, tmp_path, "--choose", "split=far_northwest").exit_code == 0
+    audit = audited(Prepared(program, tmp_path / "data", TASK), 0)
+    assert (audit["unseen"]["outcome"], audit["unseen"]["findings"]) == ("cannot be verified", [])
+    assert "boxes around named places do not meet" in audit["unseen"]["why"]
+    assert [finding["check"] for finding in audit["source_val"]["findings"]] == ["overlapping footprint"]
+    assert audit["source_val"]["outcome"] == "cannot be verified"
 
 
 def test_the_released_constants_divide_by_ten_thousand(program: Program, tmp_path: Path) -> None:

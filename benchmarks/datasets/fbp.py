@@ -14,7 +14,6 @@ Source: Tong, Xia, Zhu, ISPRS Journal 196:178-196, 2023 (classes, colours); Spec
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +28,7 @@ from PIL import Image
 from benchmarks.datasets.tiff import RawTiff, read_tiff
 from benchmarks.legends import FBP_24
 from benchmarks.prepared.reader import is_prepared, open_prepared
-from benchmarks.tasks import IGNORE, AbsentData, ImageHWC, LabelHW, LonelyFiles, Reader, Sample, TileRef
+from benchmarks.tasks import IGNORE, AbsentData, ImageHWC, LabelHW, LonelyFiles, Reader, Sample, TileRef, short_hash
 
 TASK = "fbp_cs"
 SOURCE = "gf2"
@@ -237,7 +236,7 @@ def _fingerprint(root: Path, pairs: Mapping[TileRef, _Pair]) -> str:
     """A hash of relative paths and sizes: changes with a file's name or size, not when the folder moves."""
     paths = [path for pair in pairs.values() for path in (pair.image, pair.label)]
     lines = sorted(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\n" for path in paths)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+    return short_hash("".join(lines))
 
 
 def check_image(path: object, raw: RawTiff) -> ImageHWC:

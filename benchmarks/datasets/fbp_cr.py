@@ -143,12 +143,14 @@ def decide(regions: Sequence[str], which: str) -> str:
     if which != "count":
         return which
     counts = count_targets(regions)
-    one_only = [name for name in YICHUN if YICHUN[name] in regions]
-    if len(one_only) < 2:  # what has no scene changes no count: both is the same as the other
-        counts = {name: counts[name] for name in one_only} or {"both": counts["both"]}
+    there = [name for name in YICHUN if YICHUN[name] in regions]
+    if not there:
+        return "both"
+    if len(there) < 2:  # what has no scene changes no count: both is the same as the other
+        counts = {name: counts[name] for name in there}
     fitting = [name for name, count in counts.items() if count == TARGET_SCENES]
-    if len(fitting) == 1 or not one_only:
-        return fitting[0] if fitting else "both"
+    if len(fitting) == 1:
+        return fitting[0]
     told = ", ".join(f"{name} {count}" for name, count in counts.items())
     raise ValueError(
         f"which Yichun is meant cannot be told by the count of {TARGET_SCENES} target scenes ({told}); download all "
@@ -170,8 +172,13 @@ def remarks(tree: RawTree, choices: Choices, scenes: Sequence[Scene]) -> Sequenc
     regions = [scene.region for scene in scenes]
     which = decide(regions, choices["yichun"])
     counts = ", ".join(f"{name} {count}" for name, count in count_targets(regions).items())
-    why = f"by the count of {TARGET_SCENES}" if choices["yichun"] == "count" else "as chosen"
-    told = [f"Yichun of the paper: {which}, {why} (target scenes: {counts})"]
+    if choices["yichun"] != "count":
+        why = f"{which}, as chosen"
+    elif set(regions).isdisjoint(YICHUN.values()):
+        why = "no scene lies in either Yichun, so it does not matter"
+    else:
+        why = f"{which}, by the count of {TARGET_SCENES}"
+    told = [f"Yichun of the paper: {why} (target scenes: {counts})"]
     if absent := sorted(_targets(which) - set(regions)):
         told.append(f"no scene lies in the target regions {'; '.join(absent)}")
     if near := sum(bool(scene.notes) for scene in scenes):

@@ -23,16 +23,16 @@ from benchmarks.datasets.fbp_scenes import (
     EDGE,
     GAOFEN,
     LABELS,
+    LONELY,
     SCENE_SIZE,
     decode,
     find_gf2,
-    pair,
     read_gf2,
     tiles_per_scene,
 )
 from benchmarks.prepared.manifest import DomainFacts
 from benchmarks.prepared.rasters import raw_tiff, read_label
-from benchmarks.prepared.raw import RawFile, RawTree, by_key
+from benchmarks.prepared.raw import RawFile, RawTree, by_key, pair
 from benchmarks.prepared.recipe import Choice, Choices, Expected, Pixels, Place, Recipe, Scene, bands, check_pair
 from benchmarks.tasks import IGNORE, ImageHWC, LabelHW
 
@@ -68,7 +68,8 @@ def find_scenes(tree: RawTree, choices: Choices) -> Sequence[Scene]:
         ValueError: one of the two sets is missing, or an image or label lacks its partner.
     """
     source = find_gf2(tree, SOURCE)
-    targets = pair(*_targets(tree), tree, "the megacity images and their labels (test set)")
+    images, labels = _targets(tree)
+    tree.require(images, labels, "the megacity images and their labels (test set)")
     return [
         *source,
         *(
@@ -80,7 +81,7 @@ def find_scenes(tree: RawTree, choices: Choices) -> Sequence[Scene]:
                 region=_city(stem),
                 date=_date(stem),
             )
-            for stem, image, label in targets
+            for stem, image, label in pair(images, labels, LONELY)
         ),
     ]
 
@@ -89,8 +90,8 @@ def _targets(tree: RawTree) -> tuple[dict[str, RawFile], dict[str, RawFile]]:
     """Images and labels of the targets; of labels in colours and index-coded ones, the index-coded."""
     found = [(match, file) for match, file in tree.match(_TARGET) if not _DEEP_FOLDER.search(file.where)]
     marked = [bool(match["mark"] or _LABEL_FOLDER.search(file.where)) for match, file in found]
-    images = [pair for pair, is_label in zip(found, marked, strict=True) if not is_label]
-    labels = [pair for pair, is_label in zip(found, marked, strict=True) if is_label]
+    images = [one for one, is_label in zip(found, marked, strict=True) if not is_label]
+    labels = [one for one, is_label in zip(found, marked, strict=True) if is_label]
     coloured, indexed = (
         by_key(((m, f) for m, f in labels if bool(_COLOUR_FOLDER.search(f.where)) is colour), lambda m: m["stem"])
         for colour in (True, False)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from benchmarks.datasets.fbp import check_image
 from benchmarks.prepared.labels import load_labels
 from benchmarks.prepared.rasters import raw_tiff, read_label
-from benchmarks.prepared.raw import RawFile, RawTree, by_key
+from benchmarks.prepared.raw import RawFile, RawTree, by_key, pair
 from benchmarks.prepared.recipe import Choice, Choices, Pixels, Scene, bands, check_pair
 
 LABELS = "fbp24"
@@ -42,6 +42,9 @@ EDGE = Choice(
 )
 SCENE_SIZE = Choice(name="scene_size", values=("official", "any"), why="any: GF-2 cut-outs with the official margins")
 
+LONELY = "download the missing ones, or remove it"
+"""What to do about an image or label without its partner."""
+
 _STEM = r"(?P<stem>GF2_PMS[12]__L1A\d{10}-MSS[12])"
 _IMAGE = rf"Image__?8bit_NirRGB/{_STEM}\.tiff?"
 _LABEL = rf"Annotation__index/{_STEM}_24label\.png"
@@ -62,28 +65,11 @@ def find_gf2(tree: RawTree, domain: str) -> list[Scene]:
     images, labels, cameras = (
         by_key(tree.match(pattern), lambda match: match["stem"]) for pattern in (_IMAGE, _LABEL, _CAMERA)
     )
-    found = pair(images, labels, tree, "Image__8bit_NirRGB and Annotation__index (GF-2 training set)")
+    tree.require(images, labels, "Image__8bit_NirRGB and Annotation__index (GF-2 training set)")
     return [
         Scene(name=stem, domain=domain, image=image, label=label, others=(cameras[stem],) if stem in cameras else ())
-        for stem, image, label in found
+        for stem, image, label in pair(images, labels, LONELY)
     ]
-
-
-def pair(
-    images: dict[str, RawFile], labels: dict[str, RawFile], tree: RawTree, what: str
-) -> list[tuple[str, RawFile, RawFile]]:
-    """Images with their labels, by stem.
-
-    Raises:
-        ValueError: there are no images or labels, or one lacks its partner.
-    """
-    if not images or not labels:
-        lacks = "images" if not images else "labels"
-        raise ValueError(f"no {lacks} in {tree.root} for {what}; download them too (it holds {tree.found()})")
-    if lonely := sorted(images.keys() ^ labels.keys()):
-        there, lacks = (images[lonely[0]], "label") if lonely[0] in images else (labels[lonely[0]], "image")
-        raise ValueError(f"{there} has no {lacks} ({len(lonely)} such files); download the missing ones, or remove it")
-    return [(stem, images[stem], labels[stem]) for stem in sorted(images)]
 
 
 def read_gf2(scene: Scene, choices: Choices) -> Pixels:

@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.prepared.georef import GeoTiffPlace, geotiff_place
 from benchmarks.prepared.manifest import DomainFacts
 from benchmarks.prepared.rasters import raw_tiff, read_label
-from benchmarks.prepared.raw import RawFile, RawTree, by_key
+from benchmarks.prepared.raw import RawFile, RawTree, by_key, pair
 from benchmarks.prepared.reader import open_prepared
 from benchmarks.prepared.recipe import Choice, Choices, Expected, Pixels, Recipe, Scene, bands, check_pair
 
@@ -64,13 +64,8 @@ def find_scenes(tree: RawTree, choices: Choices) -> Sequence[Scene]:
         ValueError: a side has no patches, or an image or mask lacks its partner.
     """
     images, masks = (_patches(tree, kind, choices["target"]) for kind in ("IMG", "MSK"))
-    if lonely := sorted(images.keys() ^ masks.keys()):
-        there, lacks = (images[lonely[0]], "mask") if lonely[0] in images else (masks[lonely[0]], "image")
-        raise ValueError(
-            f"{there} has no {lacks} of its number in {lonely[0][0]} ({len(lonely)} such files); download or unpack "
-            "the archives of images and of masks again"
-        )
-    scenes = [_scene(*key, images[key], masks[key]) for key in sorted(images)]
+    remedy = "they go by department and number; download or unpack the archives of images and of masks again"
+    scenes = [_scene(*key, image, mask) for key, image, mask in pair(images, masks, remedy, label="mask")]
     for domain, what in (("seen", "train-val"), ("unseen", f"test set {choices['target']}")):
         if not any(scene.domain == domain for scene in scenes):
             raise ValueError(

@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.prepared.manifest import DomainFacts
 from benchmarks.prepared.rasters import raw_tiff, read_label
-from benchmarks.prepared.raw import RawFile, RawTree, by_key
+from benchmarks.prepared.raw import RawFile, RawTree, by_key, pair
 from benchmarks.prepared.reader import open_prepared
 from benchmarks.prepared.recipe import Choice, Choices, Expected, Pixels, Recipe, Scene, bands, check_pair
 
@@ -82,13 +82,8 @@ def _in_top(tree: RawTree, pattern: str, *, inside: bool) -> Iterator[tuple[re.M
 def _pairs(
     tree: RawTree, images: dict[str, RawFile], labels: dict[str, RawFile], what: str
 ) -> list[tuple[str, RawFile, RawFile]]:
-    if not images or not labels:
-        lacks = "images" if not images else "labels"
-        raise ValueError(f"no {lacks} in {tree.root} for {what}; download them too (it holds {tree.found()})")
-    if lonely := sorted(images.keys() ^ labels.keys()):
-        there, lacks = (images[lonely[0]], "label") if lonely[0] in images else (labels[lonely[0]], "image")
-        raise ValueError(f"{there} has no {lacks} ({len(lonely)} such files); it needs {what}")
-    return [(key, images[key], labels[key]) for key in sorted(images)]
+    tree.require(images, labels, what)
+    return pair(images, labels, f"it needs {what}")
 
 
 def read_scene(scene: Scene, choices: Choices) -> Pixels:

@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.prepared.georef import geotiff_place
 from benchmarks.prepared.manifest import DomainFacts
 from benchmarks.prepared.rasters import raw_tiff, read_label
-from benchmarks.prepared.raw import RawFile, RawTree, by_key
+from benchmarks.prepared.raw import RawFile, RawTree, by_key, pair
 from benchmarks.prepared.reader import open_prepared
 from benchmarks.prepared.recipe import Choice, Choices, Expected, Pixels, Recipe, Scene, bands, check_pair
 
@@ -85,15 +85,6 @@ def regions() -> dict[str, Region]:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Survey:
-    """What the official files hold: scenes, listed images that are absent, and whether two lists are exchanged."""
-
-    scenes: Sequence[Scene]
-    absent: Sequence[str]
-    swapped: bool
-
-
 def find_scenes(tree: RawTree, choices: Choices) -> Sequence[Scene]:
     """The labelled images of all regions, without xBD's unless chosen.
 
@@ -101,40 +92,44 @@ def find_scenes(tree: RawTree, choices: Choices) -> Sequence[Scene]:
         ValueError: lists are missing or name unknown regions, an image or label lacks its partner, or a region has no
             image at all.
     """
-    scenes = _survey(tree, choices).scenes
+    folders: set[str] = set()
+    pairs: list[dict[str, RawFile]] = []
+    for kind in ("images", "labels"):
+        found = list(tree.match(_PATTERN.format(kind=kind)))
+        folders |= {file.where[: match.start("folder")] for match, file in found}
+        pairs.append(by_key(found, lambda match: match["name"]))
+    images, labels = pairs
+    listed = _listed(_lists(tree, folders)[0], choices)
+    # images of xBD are the user's to compile, and their labels are there without them
+    wanted = {name for name in listed if name in images or (name in labels and not _region(name).xbd)}
+    images, labels = ({name: files[name] for name in wanted & files.keys()} for files in pairs)
+    scenes = [_scene(*found, choices) for found in pair(images, labels, f"download or unpack {_ARCHIVE} again")]
+    _check_regions(tree, scenes, choices)
+    return scenes
+
+
+def _check_regions(tree: RawTree, scenes: Sequence[Scene], choices: Choices) -> None:
+    """Every region of the task has an image."""
     there = {scene.part_of for scene in scenes}
     if lacking := [region for region in regions().values() if region.images(choices) and region.name not in there]:
         names = ", ".join(region.name for region in lacking)
         remedy = _COMPILE if all(region.xbd for region in lacking) else f"download or unpack {_ARCHIVE} again"
         raise ValueError(f"{tree.root} holds no image of these regions ({len(lacking)}): {names}; {remedy}")
-    return scenes
 
 
-def _survey(tree: RawTree, choices: Choices) -> _Survey:
-    roots: set[str] = set()
-    pairs: list[dict[str, RawFile]] = []
-    for kind in ("images", "labels"):
-        found = list(tree.match(_PATTERN.format(kind=kind)))
-        roots |= {file.where[: match.start("folder")] for match, file in found}
-        pairs.append(by_key(found, lambda match: match["name"]))
-    lists, swapped = _lists(tree, roots)
-    scenes, absent = [], []
-    for name in sorted({*lists["train"], *(lists["val"] if choices["labelled"] == "train_val" else ())}):
-        region = regions()[name.rpartition("_")[0]]
-        if not region.images(choices):
-            continue
-        image, label = (files.get(name) for files in pairs)
-        if image is not None and label is not None:
-            scenes.append(_scene(name, region, image, label, choices))
-        elif (label is None) == (image is None) or (image is None and region.xbd):
-            absent.append(name)
-        else:
-            there, lacks = (label, "image") if image is None else (image, "label")
-            raise ValueError(f"{there} has no {lacks} of its name; download or unpack {_ARCHIVE} again")
-    return _Survey(scenes=scenes, absent=absent, swapped=swapped)
+def _region(name: str) -> Region:
+    """The region of an image's name."""
+    return regions()[name.rpartition("_")[0]]
 
 
-def _scene(name: str, region: Region, image: RawFile, label: RawFile, choices: Choices) -> Scene:
+def _listed(lists: Mapping[str, Sequence[str]], choices: Choices) -> list[str]:
+    """The images that the task takes by the lists, whether they are there or not."""
+    names = {*lists["train"], *(lists["val"] if choices["labelled"] == "train_val" else ())}
+    return sorted(name for name in names if _region(name).images(choices))
+
+
+def _scene(name: str, image: RawFile, label: RawFile, choices: Choices) -> Scene:
+    region = _region(name)
     where = f"{region.name}, {region.country}, {region.lies_in(choices)}"
     return Scene(name=name, domain=region.side(choices), image=image, label=label, region=where, part_of=region.name)
 
@@ -184,8 +179,10 @@ def read_scene(scene: Scene, choices: Choices) -> Pixels:
 
 def remarks(tree: RawTree, choices: Choices, scenes: Sequence[Scene]) -> Sequence[str]:
     """Exchanged lists, images that are left out or missing, and regions whose numbers differ from the table."""
-    survey, told = _survey(tree, choices), []
-    if survey.swapped:
+    folders = {"".join(f"{name}/" for name in scene.image.where.split("/")[:-3]) for scene in scenes}
+    lists, swapped = _lists(tree, folders)
+    told = []
+    if swapped:
         told.append("val.txt is longer than test.txt: the two are taken to be exchanged, as in one mirror")
     if choices["xbd"] == "without":
         left = [region for region in regions().values() if region.xbd]
@@ -193,8 +190,9 @@ def remarks(tree: RawTree, choices: Choices, scenes: Sequence[Scene]) -> Sequenc
         told.append(
             f"xbd=without leaves out {count} images of {len(left)} regions: {', '.join(region.name for region in left)}"
         )
+    there = {scene.name for scene in scenes}
     for xbd, kind in ((True, "images of xBD"), (False, "images")):
-        if absent := [name for name in survey.absent if regions()[name.rpartition("_")[0]].xbd is xbd]:
+        if absent := [name for name in _listed(lists, choices) if name not in there and _region(name).xbd is xbd]:
             told.append(f"listed {kind} that are missing ({len(absent)}): {_by_region(absent)}")
     count_of = Counter(scene.part_of for scene in scenes)
     other = [

@@ -25,7 +25,7 @@ from benchmarks.catalogue import WHU_OHS_CR
 from benchmarks.prepared.labels import LabelMap
 from benchmarks.prepared.manifest import DomainFacts
 from benchmarks.prepared.rasters import raw_tiff, read_label
-from benchmarks.prepared.raw import RawFile, RawTree, by_key
+from benchmarks.prepared.raw import RawFile, RawTree, by_key, pair
 from benchmarks.prepared.reader import open_prepared
 from benchmarks.prepared.recipe import Choice, Choices, Expected, Pixels, Recipe, Scene, bands, check_pair
 
@@ -40,7 +40,8 @@ BANDS, PATCH_PX, SWATH_KM = len(WHU_OHS_CR.bands), 512, 60
 _PATTERN = r"(?P<subset>tr|train|val|ts|test)(?:\.zip|\.tar)?/{folder}/(?P<scene>[STO]\d+)_(?P<index>\d+)\.tiff?"
 _FACTS = bands(**{band.name: round(1000 * band.centre_um) for band in WHU_OHS_CR.bands})
 _TABLE = Path(__file__).parent / "ohs_scenes.csv"
-_HALF_BOX = 0.5  # degrees: about a swath, and as far as a scene may lie from the centre of the city it is named after
+# as far as a scene's centre may lie from that of the city it is named after, and half a swath: the box holds the scene
+_BOX_KM = 50 + SWATH_KM / 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +56,9 @@ class Site:
         """Kilometres between the two centres; not a number where one is not known."""
         if self.centre is None or other.centre is None:
             return math.nan
-        (a, p), (b, q) = ([math.radians(x) for x in site] for site in (self.centre, other.centre))
-        chord = math.sin((p - q) / 2) ** 2 + math.cos(p) * math.cos(q) * math.sin((a - b) / 2) ** 2
-        return 2 * 6371 * math.asin(math.sqrt(chord))
+        from pyproj import Geod  # which training does not need
+
+        return float(Geod(ellps="WGS84").inv(*self.centre, *other.centre)[2]) / 1000
 
 
 @cache
@@ -72,20 +73,6 @@ def sites() -> dict[str, Site]:
             )
             for row in csv.DictReader(file)
         }
-
-
-@dataclass(frozen=True, kw_only=True)
-class CityBox:
-    """Half a degree to each side of a city's centre, for patches that do not say where they lie."""
-
-    centre: tuple[float, float]
-    method: str = "table"
-
-    def footprint(self, row: int, col: int, height: int, width: int) -> tuple[tuple[float, float], ...]:
-        """The box, whatever rectangle of the scene is asked for."""
-        (lon, lat), by = self.centre, _HALF_BOX
-        corners = ((lon - by, lat + by), (lon + by, lat + by), (lon + by, lat - by), (lon - by, lat - by))
-        return tuple((round(x, 7), round(y, 7)) for x, y in corners)
 
 
 def domain_of(scene: str, split: str) -> str | None:
@@ -117,17 +104,12 @@ def find_scenes(tree: RawTree, choices: Choices) -> Sequence[Scene]:
             f"holds {tree.found()}); all three subsets are needed, because each holds patches of every scene"
         )
     patches = []
-    for key in sorted(images.keys() | labels.keys()):
-        scene, index, subset = key
-        if key not in images or key not in labels:
-            there, lacks = (labels[key], "image") if key not in images else (images[key], "label")
-            raise ValueError(f"{there} has no {lacks} beside it; unpack or download its subset again")
+    for (scene, index, subset), image, label in pair(images, labels, "unpack or download its subset again"):
         if scene not in sites():
-            raise ValueError(f"{images[key]}: {scene} is none of the 42 scenes; use the official files")
+            raise ValueError(f"{image}: {scene} is none of the 42 scenes; use the official files")
         if domain := domain_of(scene, choices["split"]):
             name = f"{scene}_{index}_{subset}"
             region = sites()[scene].place
-            image, label = images[key], labels[key]
             patches.append(Scene(name=name, domain=domain, image=image, label=label, region=region, part_of=scene))
     for domain in ("seen", "unseen"):
         if not any(patch.domain == domain for patch in patches):
@@ -157,7 +139,8 @@ def remark(tree: RawTree, choices: Choices, patches: Sequence[Scene]) -> Sequenc
 
 def read_scene(scene: Scene, choices: Choices) -> Pixels:
     """One patch. Raises `ValueError` for damaged files, other sizes or types, negative or unknown values."""
-    from benchmarks.prepared.georef import geotiff_place  # rasterio, which training does not need
+    from benchmarks.prepared.boxes import box_around  # rasterio, which training does not need
+    from benchmarks.prepared.georef import geotiff_place
 
     image, raw = _integers(scene.image), read_label(scene.label)
     if raw.ndim != 2:
@@ -170,7 +153,7 @@ def read_scene(scene: Scene, choices: Choices) -> Pixels:
         )
     label = label_map(choices).decode(raw, scene.label)[0]
     centre = sites()[scene.unit].centre
-    place = geotiff_place(scene.image) or (CityBox(centre=centre) if centre else None)
+    place = geotiff_place(scene.image) or (box_around(*centre, _BOX_KM, "table") if centre else None)
     return Pixels(image=image, label=label, place=place)
 
 
@@ -205,7 +188,7 @@ def expected(choices: Choices) -> Sequence[Expected]:
 
 RECIPE = Recipe(
     task=TASK,
-    version=1,
+    version=2,
     domains={
         "seen": DomainFacts(side="source", sensor="OHS", gsd_m=10, bands=_FACTS),
         "unseen": DomainFacts(side="target", sensor="OHS", gsd_m=10, bands=_FACTS),

@@ -92,7 +92,7 @@ class TileRow:
         histogram: number of pixels per class index, classes that occur; what is missing to the tile's area is ignored.
         footprint: corners as (longitude, latitude) in degrees, WGS 84, clockwise from the upper left; None if unknown.
         georef: how the footprint was found. `geotiff`: tags of the file, to a centimetre; `rpc`: the camera's rational
-            polynomials at the scene's mean height, to some 100 m; the others give one box for the whole scene: `mgrs`,
+            polynomials at the scene's mean height, to 0.3 km; the others give one box for the whole scene: `mgrs`,
             the tile of Sentinel-2 that its name tells; `name`, around the place that its name tells; `table`, around
             its city; `none`: not known.
         date: of acquisition, as `2019-07-13`; None if not known.

@@ -14,6 +14,7 @@ from typing import BinaryIO, TypeVar
 from zlib import error as ZlibError
 
 K = TypeVar("K", bound=Hashable)
+Key = TypeVar("Key", str, tuple[str, str], tuple[str, str, str])
 
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, OSError, EOFError, ZlibError)
@@ -124,6 +125,12 @@ class RawTree:
         packed = f"; not opened: {', '.join(self.unread[:3])} (unpack them)" if self.unread else ""
         return f"{len(self.files)} files, such as {', '.join(some)}{packed}" if some else f"no files{packed}"
 
+    def require(self, images: Mapping[K, RawFile], labels: Mapping[K, RawFile], what: str) -> None:
+        """Raise `ValueError` if no images or no labels of something were found; `what` names them and their source."""
+        if not images or not labels:
+            lacks = "images" if not images else "labels"
+            raise ValueError(f"no {lacks} in {self.root} for {what}; download them too (it holds {self.found()})")
+
 
 def _members(path: Path, where: str) -> Iterator[RawFile]:
     try:
@@ -158,3 +165,24 @@ def by_key(files: Iterable[tuple[re.Match[str], RawFile]], key: Callable[[re.Mat
         if other.member and not file.member:
             chosen[name] = file
     return chosen
+
+
+def pair(
+    images: Mapping[Key, RawFile], labels: Mapping[Key, RawFile], remedy: str, *, label: str = "label"
+) -> list[tuple[Key, RawFile, RawFile]]:
+    """Images with their labels, in the order of their keys.
+
+    Args:
+        images: by key.
+        labels: likewise.
+        remedy: for the user, where one lacks its partner.
+        label: what the data set calls a label.
+
+    Raises:
+        ValueError: an image or label lacks its partner. Names the first one, and how many there are.
+    """
+    if lonely := sorted(images.keys() ^ labels.keys()):
+        first = lonely[0]
+        there, lacks = (images[first], label) if first in images else (labels[first], "image")
+        raise ValueError(f"{there} has no {lacks} ({len(lonely)} such files); {remedy}")
+    return [(key, images[key], labels[key]) for key in sorted(images)]

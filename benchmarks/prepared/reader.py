@@ -12,7 +12,7 @@ from benchmarks.datasets.tiff import read_tiff
 from benchmarks.prepared.manifest import FILE, STATISTICS, DomainFacts, Manifest, TileRow, load_manifest
 from benchmarks.prepared.rasters import read_label
 from benchmarks.prepared.statistics import load_normalisation
-from benchmarks.tasks import IGNORE, AbsentData, ImageHWC, LabelHW, Sample, TileRef
+from benchmarks.tasks import IGNORE, AbsentData, ImageHWC, LabelHW, Sample, TileRef, short_hash
 
 _AGAIN = "run `data prepare` again after removing its scene's folder: other scenes are kept"
 
@@ -33,7 +33,7 @@ class PreparedReader:
         path = self.folder / STATISTICS
         if not path.is_file():
             return self.manifest_digest[:16]
-        return hashlib.sha256(self.manifest_digest.encode() + path.read_bytes()).hexdigest()[:16]
+        return short_hash(self.manifest_digest.encode() + path.read_bytes())
 
     @property
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

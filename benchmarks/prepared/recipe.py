@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from benchmarks.prepared.labels import LabelMap, load_labels
 from benchmarks.prepared.manifest import BandFacts, DomainFacts, DType
 from benchmarks.prepared.raw import RawFile, RawTree
-from benchmarks.tasks import ImageHWC, LabelHW
+from benchmarks.tasks import ImageHWC, LabelHW, short_hash
 
 Choices = Mapping[str, str]
 """Name of a choice to the value that was chosen."""
@@ -203,7 +202,7 @@ def made_of(recipe: Recipe, scenes: Iterable[Scene], choices: Choices, tile_px: 
     ordered = sorted(scenes, key=lambda scene: (scene.domain, scene.name))
     listing = [[file.where, file.size] for scene in ordered for file in scene.files]
     text = json.dumps([recipe.task, recipe.version, sorted(choices.items()), tile_px, listing, learnt(ordered)])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return short_hash(text)
 
 
 def learnt(scenes: Iterable[Scene]) -> str:
@@ -211,7 +210,7 @@ def learnt(scenes: Iterable[Scene]) -> str:
     facts = [
         [scene.name, scene.domain, scene.region, scene.date, scene.centre, scene.notes, scene.unit] for scene in scenes
     ]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    return short_hash(json.dumps(facts))
 
 
 def region_table(scenes: Iterable[Scene]) -> str:

@@ -46,7 +46,7 @@ class RpcPlace:
     def footprint(self, row: int, col: int, height: int, width: int) -> tuple[tuple[float, float], ...]:
         """Corners (longitude, latitude) in degrees, WGS 84, clockwise from the upper left of the image.
 
-        Terrain is left out: where it differs from the mean height, the corners are off by some 100 m.
+        Terrain is left out: where it differs from the mean height, the corners are off by up to some 0.3 km.
         """
         top, left = self.row + row, self.col + col
         rows, cols = [top, top, top + height, top + height], [left, left + width, left + width, left]

@@ -7,7 +7,6 @@ saying so. Bands, materials and the physics are cited where they are defined (`s
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -24,7 +23,7 @@ from benchmarks.synthetic.regions import FBP_CR, FLAIR_CR, WHU_OHS_CR, Settings
 from benchmarks.synthetic.render import Scene, render_scene
 from benchmarks.synthetic.shift import shifted
 from benchmarks.synthetic.styles import LOVEDA_R2U, OEM_CC, POTSDAM2VAIHINGEN
-from benchmarks.tasks import AS_IS, Sample, SceneSizes, Shift, TileRef
+from benchmarks.tasks import AS_IS, Sample, SceneSizes, Shift, TileRef, short_hash
 
 __all__ = ["CLASSES", "GENERATOR_VERSION", "PretrainingScene", "SceneReader", "pretraining_scenes"]
 
@@ -120,7 +119,7 @@ class SceneReader:
     def fingerprint(self) -> str:
         """A short hash of the generator's version, the sizes, the shift and the domains' parameters."""
         inputs = (GENERATOR_VERSION, self._task, MIRRORS[self._task], self._sizes, self._domains)
-        return hashlib.sha256(repr(inputs).encode()).hexdigest()[:16]
+        return short_hash(repr(inputs))
 
     @property
     def facts(self) -> Mapping[str, tuple[DomainFacts, ...]]:

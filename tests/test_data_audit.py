@@ -264,7 +264,7 @@ def test_tables_cite_the_audit(program: Program, loveda: Prepared, tmp_path: Pat
     whole = report.read_bytes()
     for broken, words in (
         (whole.replace(b'"data": "', b'"data": "0'), "the stored audit is of other data"),
-        (whole.replace(b'"schema": 1', b'"schema": 2'), "the stored audit is of other data"),
+        (whole.replace(b'"schema": 2', b'"schema": 1'), "the stored audit is of other data"),
         (whole[:-9], "the stored audit is not understood"),
         (whole.replace(b"cannot be verified", b"fine"), "the stored audit is not understood"),
     ):

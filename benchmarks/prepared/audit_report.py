@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from benchmarks.prepared.reader import PreparedReader
 from benchmarks.tasks import Reader
 
-SCHEMA = 1
+SCHEMA = 2
 """Rises whenever a field changes its meaning."""
 
 FILE = "audit.json"

@@ -425,3 +425,24 @@ def test_a_stale_trial_is_counted(program: Program, tmp_path: Path) -> None:
         shown(score(body["result"]))
     ]
     assert json.loads((store.folder / f"{'0' * 16}.json").read_text())["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        ("0", 0.0),
+        ("-0.4", -0.4),
+        ("+2.1 [-1.2, +7.6]*", 2.1),
+        ("115.5 k", 115_500.0),
+        ("1.25 M", 1_250_000.0),
+        ("3.11.7 (2)", None),
+        ("2026-11-21 15:18 UTC", None),
+        ("4fa22275bcb612fa", None),
+        ("LoRA", None),
+        ("", None),
+    ],
+)
+def test_cells_sort_by_the_number_they_begin_with(words: str, value: float | None) -> None:
+    from harness.report.parts import text
+
+    assert text(words).value == value

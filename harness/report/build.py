@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from harness.records import RecordStore, replace_file, writable
-from harness.report import background, responses, results
+from harness.report import background, boards, responses, results
 from harness.report.findings import Findings, gather
 from harness.report.gallery import hang, panels, routing
 from harness.report.parts import Section
@@ -48,7 +48,7 @@ def sections(found: Findings) -> list[Section]:
     """The sections of the page, in order."""
     galleries = hang(found) if found.comparisons else {}
     return [
-        results.ranking(found),
+        boards.ranking(found),
         results.tables(found),
         results.breakdown(found),
         responses.cost(found),

@@ -87,6 +87,7 @@ def write_tiles(folder: Path, task: Task, dtype: DType) -> PreparedReader:
         tile_px=TILE_PX,
         dtype=dtype,
         classes=tuple(FBP_24),
+        tiles=len(part.tiles),
         choices={},
         domains=recipe.domains,
     )

@@ -45,6 +45,8 @@ def show_preparation(plan: Plan, todo: int, need: int, free: int) -> None:
         for choice in plan.recipe.choices
     ]
     show_listing("choices (change with --choose name=value; kept in the manifest)", rows)
+    for warning in plan.warnings:
+        console.print(f"warning: {escape(warning)}", soft_wrap=True, highlight=False)
     for remark in plan.remarks:
         console.print(f"note: {escape(remark)}", soft_wrap=True, highlight=False)
 

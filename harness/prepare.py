@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -21,13 +21,13 @@ from benchmarks.prepared.manifest import (
     Manifest,
     Part,
     TileRow,
-    load_manifest,
     load_part,
 )
 from benchmarks.prepared.raw import RawTree
 from benchmarks.prepared.recipe import Choices, Recipe, Scene, learnt, made_of, region_table
 from benchmarks.prepared.tiling import write_scene
 from benchmarks.recipes import load_recipe
+from harness.earlier import refuse_other_choices
 from harness.pool import each
 from harness.records import replace_file
 
@@ -47,6 +47,7 @@ class Plan:
         scenes: every scene.
         raw_fingerprint: hash of all their files.
         remarks: what the recipe says of the official files as a whole.
+        warnings: what is wrong with the folder and will be mended.
     """
 
     recipe: Recipe
@@ -56,10 +57,11 @@ class Plan:
     scenes: Sequence[Scene]
     raw_fingerprint: str
     remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def todo(self) -> list[Scene]:
-        """Scenes that are not there yet, or were made of other files."""
+        """Scenes that are not there yet, are no longer whole, or were made of other files."""
         return [scene for scene in self.scenes if self.part(scene) is None]
 
     def made_of(self, scene: Scene) -> str:
@@ -67,9 +69,18 @@ class Plan:
         return made_of(self.recipe, [scene], self.choices, self.tile_px)
 
     def part(self, scene: Scene) -> Part | None:
-        """What a prepared scene holds; None if it is not there or was made of something else."""
+        """What a prepared scene holds; None if it is not there or not whole, or was made of something else."""
         part = load_part(self.folder / home(scene) / PART)
-        return part if part and part.made_of == self.made_of(scene) else None
+        if part is None or part.made_of != self.made_of(scene):
+            return None
+        return part if all(_size(self.folder / name) == size for name, size in part.sizes.items()) else None
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def home(scene: Scene) -> str:
@@ -103,39 +114,7 @@ def plan_preparation(
         raw_fingerprint=made_of(recipe, scenes, choices, tile_px),
         remarks=tuple(recipe.remark(tree, choices, scenes)),
     )
-    _refuse_other_choices(plan)
-    return plan
-
-
-def _refuse_other_choices(plan: Plan) -> None:
-    """Other choices, or files that tell other things, would quietly replace what took hours to make."""
-    if not (plan.folder / FILE).is_file():
-        return
-    manifest = load_manifest(plan.folder / FILE)
-    header = manifest.header
-    made = {**header.choices, "--tile": str(header.tile_px)}
-    asked = {**plan.choices, "--tile": str(plan.tile_px)}
-    differ = [
-        f"{name}={made.get(name)} there, {name}={value} now" for name, value in asked.items() if made.get(name) != value
-    ]
-    if differ:
-        raise ValueError(
-            f"{plan.folder} was prepared by other choices ({'; '.join(differ)}); give another --out, or remove it"
-        )
-    _refuse_other_regions(plan, manifest)
-
-
-def _refuse_other_regions(plan: Plan, manifest: Manifest) -> None:
-    """A file of the user's that tells another story of the scenes is another choice."""
-    there = {row.scene: (row.domain, row.region) for row in manifest.tiles}
-    for scene in plan.scenes if plan.recipe.needs else ():
-        now = (scene.domain, scene.region)
-        if there.get(scene.unit, now) != now:
-            options = " and ".join(f"--{need.option}" for need in plan.recipe.needs)
-            raise ValueError(
-                f"{plan.folder} was prepared by another {options}: {scene.unit} is {' of '.join(there[scene.unit])} "
-                f"there, {' of '.join(now)} now; give another --out, or remove it"
-            )
+    return replace(plan, warnings=refuse_other_choices(plan))
 
 
 def check_room(plan: Plan, todo: Sequence[Scene]) -> tuple[int, int]:
@@ -240,7 +219,7 @@ def _carry_out(job: _Job) -> None:
         write_scene(load_recipe(job.task), job.scene, job.choices, job.tile_px, new, home(job.scene))
         final.parent.mkdir(exist_ok=True)
         if final.exists():
-            final.rename(old)  # made of other files
+            final.rename(old)  # made of other files, or no longer whole
         new.rename(final)
         shutil.rmtree(scratch)
     except OSError as error:
@@ -278,6 +257,7 @@ def write_manifest(plan: Plan) -> Manifest:
         tile_px=plan.tile_px,
         dtype=plan.recipe.dtype,
         classes=plan.recipe.label_map.classes,
+        tiles=len(rows),
         choices=dict(plan.choices),
         domains=dict(domains),
         raw_fingerprint=plan.raw_fingerprint,
@@ -289,6 +269,13 @@ def write_manifest(plan: Plan) -> Manifest:
     data = manifest.dump()
     for name, content in ((REGIONS, region_table(plan.scenes).encode()), (FILE, data)):
         path = plan.folder / name
-        if content and (not path.is_file() or path.read_bytes() != content):
+        if content and not _holds(path, content):
             replace_file(path, content)
     return manifest
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.prepared.manifest import FILE
+from benchmarks.prepared.manifest import FILE, PART, load_part
 from benchmarks.prepared.reader import PreparedReader
 from benchmarks.tasks import IGNORE, DataSource, LonelyFiles, Reader, TileRef
 from harness.lookup import find_task
 from harness.pool import each
 
 _CHUNK = 32
+_ANEW = "run `data prepare` again, which lists the tiles anew"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,8 +227,15 @@ def strays(reader: PreparedReader) -> list[str]:
     """Tile files beside the manifest that it does not list."""
     listed = {name for row in reader.manifest.tiles for name in (row.image, row.label)}
     there = {path.relative_to(reader.folder).as_posix(): path for path in reader.folder.glob("*/*/*")}
+    strange = sorted(name for name in there.keys() - listed if name.endswith((".tif", ".png")) and name[0] != ".")
+    made = {name for folder in {there[name].parent for name in strange} for name in _files_of(folder)}
     return [
-        f"{there[name]} is not in {FILE}; remove it"
-        for name in sorted(there.keys() - listed)
-        if name.endswith((".tif", ".png")) and not name.startswith(".")
+        f"{there[name]} is not in {FILE}; {f'its scene lists it in {PART}: {_ANEW}' if name in made else 'remove it'}"
+        for name in strange
     ]
+
+
+def _files_of(folder: Path) -> Sequence[str]:
+    """The tile files that a prepared scene says it holds."""
+    part = load_part(folder / PART)
+    return tuple(part.sizes) if part else ()

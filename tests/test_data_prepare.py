@@ -77,7 +77,7 @@ def test_the_manifest_is_a_table(program: Program, tmp_path: Path) -> None:
     path = tmp_path / "data" / TASK / "manifest.jsonl"
     frame = load_manifest(path).frame()
     with path.open() as file:
-        assert json.loads(file.readline())["schema"] == 1
+        assert json.loads(file.readline())["schema"] == 2
         read = pd.read_json(file, lines=True)
     assert list(read["tile"]) == list(frame["tile"])
     assert frame["window.row"].tolist() == [0, 0, 64, 64] * 4
@@ -120,6 +120,68 @@ def test_a_second_run_touches_nothing_and_an_added_file_is_all_that_is_done(prog
     rows = load_manifest(tmp_path / "data" / TASK / "manifest.jsonl").tiles
     assert {row.scene for row in rows if row.side == "source"} == {"train_rural_0", "train_rural_7"}
     assert not (tmp_path / "data" / TASK / "rural" / "train_rural_1").exists(), "no longer among the official files"
+
+
+def in_a_line(whole: bytes) -> bytes:
+    return whole[:-300]
+
+
+def at_a_line(whole: bytes) -> bytes:
+    return b"".join(whole.splitlines(keepends=True)[:-3])
+
+
+def in_the_header(whole: bytes) -> bytes:
+    return whole[:40]
+
+
+def nothing_left(whole: bytes) -> bytes:
+    return b""
+
+
+def old_schema(whole: bytes) -> bytes:
+    return whole.replace(b'"schema":2', b'"schema":1', 1)
+
+
+@pytest.mark.parametrize(
+    "damage", [in_a_line, at_a_line, in_the_header, nothing_left, old_schema], ids=lambda damage: damage.__name__
+)
+def test_a_damaged_manifest_is_written_again(
+    program: Program, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    write_loveda(tmp_path / "raw")
+    prepare(program, tmp_path)
+    path = tmp_path / "data" / TASK / "manifest.jsonl"
+    before, whole = contents(tmp_path / "data"), path.read_bytes()
+    path.write_bytes(damage(whole))
+    result = prepare(program, tmp_path)
+    assert result.exit_code == 0, result
+    assert f"warning: {path} " in result.text
+    assert "written again" in result.text
+    assert "4 already prepared, 0 to do" in result.text
+    assert contents(tmp_path / "data") == before
+
+
+def test_a_damaged_manifest_still_tells_the_choices(program: Program, tmp_path: Path) -> None:
+    write_loveda(tmp_path / "raw")
+    prepare(program, tmp_path)
+    path = tmp_path / "data" / TASK / "manifest.jsonl"
+    path.write_bytes(in_a_line(path.read_bytes()))
+    assert_refused(prepare(program, tmp_path, "--choose", "source=released"), "other choices", "source=text there")
+    path.write_bytes(path.read_bytes().replace(b'"schema":2', b'"schema":3', 1))
+    assert_refused(prepare(program, tmp_path), "schema 3", "update the program")
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png"])
+@pytest.mark.parametrize("loss", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9])])
+def test_a_scene_that_lost_a_file_is_prepared_again(
+    program: Program, tmp_path: Path, suffix: str, loss: Callable[[Path], None]
+) -> None:
+    write_loveda(tmp_path / "raw")
+    prepare(program, tmp_path)
+    before = contents(tmp_path / "data")
+    loss(sorted((tmp_path / "data").rglob(f"*{suffix}"))[0])
+    assert "4 scenes, 3 already prepared, 1 to do" in prepare(program, tmp_path).text
+    assert contents(tmp_path / "data") == before
 
 
 def test_defects_are_named_together_and_the_rest_is_kept(program: Program, tmp_path: Path) -> None:

@@ -105,6 +105,22 @@ def test_planted_faults(
     assert "Traceback" not in result.out + result.err
 
 
+def test_a_tile_that_only_its_scene_lists_is_not_to_be_removed(program: Program, files: Files, tmp_path: Path) -> None:
+    manifest = tmp_path / "data" / TASK / "manifest.jsonl"
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    count = len(lines) - 1
+    header = lines[0].replace(f'"tiles":{count}'.encode(), f'"tiles":{count - 1}'.encode())
+    assert header != lines[0]
+    lost = json.loads(lines[-1])
+    manifest.write_bytes(b"".join([header, *lines[1:-1]]))
+    result = program("data", "verify", TASK, "--data", tmp_path / "data", "--workers", 1)
+    assert result.exit_code == 1, result
+    for name in (lost["image"], lost["label"]):
+        assert f"{manifest.parent / name} is not in manifest.jsonl; its scene lists it" in result.text
+    assert "data prepare" in result.text
+    assert "remove" not in result.text
+
+
 def test_what_cannot_be_opened_is_the_users_mistake(program: Program, files: Files, tmp_path: Path) -> None:
     def verify(task: str = TASK, data: str = "data") -> object:
         return program("data", "verify", task, "--data", tmp_path / data, "--workers", 1)
@@ -116,7 +132,9 @@ def test_what_cannot_be_opened_is_the_users_mistake(program: Program, files: Fil
     lines = whole.splitlines(keepends=True)
     for broken, words in (
         (whole[:-5], ("cut off",)),
-        (whole.replace(b'"schema":1', b'"schema":2', 1), ("schema 2", "reads 1")),
+        (whole.replace(b'"schema":2', b'"schema":3', 1), ("schema 3", "reads 2", "update the program")),
+        (whole.replace(b'"schema":2', b'"schema":1', 1), ("schema 1", "reads 2", "run `data prepare` again")),
+        (b"".join(lines[:-1]), (f"lists {len(lines) - 2} tiles", f"says {len(lines) - 1}", "prepared scenes are kept")),
         (b"".join([*lines, lines[1]]), ("listed twice", f"line {len(lines) + 1}")),
         (whole.replace(b'"side":"source"', b'"side":"left"', 3), ("side",)),
         (b"no JSON\n" + whole, ("line 1",)),

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 1
+SCHEMA = 2
 """Rises whenever a field changes its meaning."""
 
 FILE = "manifest.jsonl"
@@ -127,6 +127,7 @@ class Header:
         tile_px: side of a tile.
         dtype: of the image files.
         classes: class names in index order; 255 is ignored.
+        tiles: how many there are, so that a list cut off is not taken for whole.
         choices: what was chosen where the published protocol is silent or ambiguous.
         domains: facts of each domain.
         raw_fingerprint: hash of the official files used, by path below `--raw` and size.
@@ -141,6 +142,7 @@ class Header:
     tile_px: int
     dtype: DType
     classes: tuple[str, ...]
+    tiles: int
     choices: Mapping[str, str]
     domains: Mapping[str, DomainFacts]
     raw_fingerprint: str = ""
@@ -151,9 +153,17 @@ class Header:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One prepared scene: the hash of all that made it, notes for people, and its tiles."""
+    """One prepared scene.
+
+    Args:
+        made_of: the hash of all that made it.
+        notes: for people.
+        tiles: its tiles.
+        sizes: bytes of each of their files, named as in `TileRow`.
+    """
 
     made_of: str
+    sizes: Mapping[str, int]
     notes: tuple[str, ...] = ()
     tiles: tuple[TileRow, ...] = field(default=())
 
@@ -202,11 +212,26 @@ def load_part(path: Path) -> Part | None:
         return None
 
 
+class NewerSchema(ValueError):
+    """A manifest was written by a newer version of this program, so that nothing may be said of what it holds."""
+
+
+def load_header(path: Path) -> Header | None:
+    """The header alone, of a damaged manifest; None if it cannot be understood either. May raise `NewerSchema`."""
+    try:
+        return _first(path, path.read_bytes().partition(b"\n")[0])
+    except NewerSchema:
+        raise
+    except (OSError, ValueError):
+        return None
+
+
 def load_manifest(path: Path) -> Manifest:
     """Read a manifest.
 
     Raises:
-        ValueError: missing, of another schema, cut off or not understood. Names the file, line and remedy.
+        ValueError: missing, of another schema, cut off or not understood. Names the file, line and remedy. It is
+            `NewerSchema` where this program is older than the file.
     """
     try:
         lines = path.read_bytes().splitlines(keepends=True)
@@ -230,9 +255,10 @@ def _first(path: Path, line: bytes) -> Header:
         given = json.loads(line)
         schema = given.get("schema") if isinstance(given, dict) else None
         if schema != SCHEMA:
-            raise ValueError(
-                f"{path} has schema {schema}, this program reads {SCHEMA}; prepare the data again into another folder"
-            )
+            newer = isinstance(schema, int) and schema > SCHEMA
+            remedy = "update the program, or prepare into another folder" if newer else "run `data prepare` again"
+            kind = NewerSchema if newer else ValueError
+            raise kind(f"{path} has schema {schema}, this program reads {SCHEMA}; {remedy}")
         return _HEADER.validate_python(given)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}, line 1: no JSON; restore the file, or run `data prepare` again") from error
@@ -247,7 +273,7 @@ def _complaint(path: Path, number: int, error: ValidationError) -> str:
 
 
 def _check(path: Path, header: Header, rows: Sequence[TileRow]) -> None:
-    """What single lines cannot show: unknown domains or classes, tiles named twice."""
+    """What single lines cannot show: unknown domains or classes, tiles named twice, lines lost or added."""
     seen: set[tuple[str, str]] = set()
     for number, row in enumerate(rows, start=2):
         if row.domain not in header.domains:
@@ -255,3 +281,8 @@ def _check(path: Path, header: Header, rows: Sequence[TileRow]) -> None:
         if (row.domain, row.tile) in seen:
             raise ValueError(f"{path}, line {number}: tile {row.tile!r} is listed twice; restore the file")
         seen.add((row.domain, row.tile))
+    if len(rows) != header.tiles:
+        raise ValueError(
+            f"{path} lists {len(rows)} tiles, but its first line says {header.tiles}: it is cut off or added to; "
+            "run `data prepare` again: prepared scenes are kept"
+        )

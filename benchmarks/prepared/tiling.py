@@ -59,16 +59,19 @@ def write_scene(recipe: Recipe, scene: Scene, choices: Choices, tile_px: int, fo
     pixels = recipe.read(scene, choices)
     assert pixels.image.dtype == recipe.dtype, f"{recipe.task} reads {pixels.image.dtype}"
     height, width = pixels.label.shape
-    rows = []
+    rows: list[TileRow] = []
+    sizes: dict[str, int] = {}
     for i, j, window in windows(height, width, tile_px, choices["edge"]):
         name = f"{scene.name}_r{i:03d}_c{j:03d}"
         image, label = _cut(pixels, window, tile_px)
         tiff, png = _tiff(image), _png(label)
         _write(folder / f"{name}.tif", tiff)
         _write(folder / f"{name}.png", png)
-        rows.append(_row(recipe, scene, pixels, window, name, home, (image, tiff), (label, png)))
+        row = _row(recipe, scene, pixels, window, name, home, (image, tiff), (label, png))
+        rows.append(row)
+        sizes |= {row.image: len(tiff), row.label: len(png)}
     made = made_of(recipe, [scene], choices, tile_px)
-    part = Part(made_of=made, notes=(*scene.notes, *pixels.notes), tiles=tuple(rows))
+    part = Part(made_of=made, notes=(*scene.notes, *pixels.notes), tiles=tuple(rows), sizes=sizes)
     _write(folder / PART, dump_part(part))
     return part
 

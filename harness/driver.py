@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.tasks import Normalised
 from harness import screen
 from harness.audit_status import renew
 from harness.bench_setup import Setup
@@ -237,6 +238,8 @@ def _check_files(plan: Plan, remembered: Path) -> Plan:
             continue
         try:
             reader = trial.open_reader()
+            if isinstance(reader, Normalised):
+                _ = reader.normalisation  # stored statistics may be of other data
             split = split_tiles(reader, trial.data.source, trial.data.targets, trial.protocol.max_tiles)
             with counting("checking data files", len(split.tiles)) as advance:
                 reader.check(split.tiles, advance)

@@ -239,6 +239,26 @@ def test_training_takes_the_stored_statistics(program: Program, files: Files, tm
     assert sorted(bool(np.allclose(mean, rural, rtol=1e-12)) for mean in means) == [False, True]
 
 
+def stale(body: bytes) -> bytes:
+    return json.dumps(json.loads(body) | {"manifest": "0" * 64}).encode()
+
+
+def cut(body: bytes) -> bytes:
+    return body[:50]
+
+
+@pytest.mark.parametrize(("spoil", "words"), [(stale, "another manifest"), (cut, "not understood")])
+def test_useless_statistics_are_found_before_anything_trains(
+    program: Program, files: Files, tmp_path: Path, spoil: Callable[[bytes], bytes], words: str
+) -> None:
+    assert program("data", "stats", TASK, "--data", tmp_path / "data", "--workers", 1).exit_code == 0
+    path = tmp_path / "data" / TASK / "statistics.json"
+    path.write_bytes(spoil(path.read_bytes()))
+    result = program(*TRIAL, "--data-root", tmp_path / "data", "--results", tmp_path / "results")
+    assert_refused(result, str(path), words, "data stats")
+    assert not bodies(tmp_path / "results")
+
+
 def test_statistics_of_another_manifest_are_refused(program: Program, files: Files, tmp_path: Path) -> None:
     data = tmp_path / "data"
     assert program("data", "stats", TASK, "--data", data, "--workers", 1).exit_code == 0

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from benchmarks.datasets.tiff import read_tiff
 from benchmarks.prepared.manifest import DomainFacts
-from benchmarks.tasks import IGNORE, LabelHW, Sample, TileRef, short_hash
+from benchmarks.tasks import IGNORE, LabelHW, LonelyFiles, Sample, TileRef, short_hash
 from benchmarks.user_definition import Definition, DomainEntry
 
 MOST_PX = 1024
@@ -27,6 +27,7 @@ MOST_PX = 1024
 _TIFF = (".tif", ".tiff")
 _OTHER = (".png", ".jp2", ".jpg", ".jpeg")
 _WILD = re.compile(r"[*?\[]")
+_PAIR = "add or remove it, or say with `pair` which part of the names is the same"
 _CUT = "cut it into tiles, for example with `gdal_retile.py -ps 512 512`"
 
 
@@ -41,13 +42,10 @@ class _Pair:
 class UserReader:
     """The tiles of a user's own task below a data root. A `benchmarks.tasks.Reader`."""
 
-    def __init__(self, definition: Definition, root: Path) -> None:
-        """Find and pair the files, without reading any; `ValueError` where some are missing or do not pair."""
+    def __init__(self, definition: Definition, pairs: Mapping[TileRef, _Pair]) -> None:
+        """Take the files by tile; made by `open_user`."""
         self._definition = definition
-        self._pairs: dict[TileRef, _Pair] = {}
-        for domain in definition.domains:
-            self._pairs |= _tiles(domain, root)
-        _check_disjoint(self._pairs, definition.source.name)
+        self._pairs = pairs
         self._entries = {domain.name: domain for domain in definition.domains}
         self._classes = {value: i for i, entry in enumerate(definition.classes) for value in entry.values}
         self._classes |= dict.fromkeys(definition.ignore, IGNORE)
@@ -67,8 +65,11 @@ class UserReader:
         return self._definition.facts()
 
     def tiles(self, domain: str) -> list[TileRef]:
-        """All tiles of a domain, by name."""
-        return [tile for tile in self._pairs if tile.domain == domain]
+        """All tiles of a domain, by name. Raises `ValueError` for a domain without tiles."""
+        found = [tile for tile in self._pairs if tile.domain == domain]
+        if not found:
+            raise ValueError(f"no image of domain {domain!r} has a label; {_PAIR}")
+        return found
 
     def read(self, tile: TileRef) -> Sample:
         """The pixels of one tile: image [H, W, bands] in the task's order; label [H, W] with `IGNORE`.
@@ -163,6 +164,28 @@ class UserReader:
         return table[places].reshape(raw.shape[:2])
 
 
+def open_user(definition: Definition, root: Path) -> UserReader:
+    """Find and pair a task's files below a data root, without reading any.
+
+    Raises:
+        ValueError: a folder is missing or empty, or a file belongs to two tiles. It is `LonelyFiles` where only some
+            partners are missing.
+    """
+    pairs: dict[TileRef, _Pair] = {}
+    lonely: list[str] = []
+    for domain in definition.domains:
+        found, alone = _tiles(domain, root)
+        pairs |= found
+        lonely += alone
+    _check_disjoint(pairs, definition.source.name)
+    reader = UserReader(definition, pairs)
+    if lonely:
+        more = f" ({len(lonely)} such files)" if len(lonely) > 1 else ""
+        message = f"{lonely[0]}{more}"
+        raise LonelyFiles(message, lonely, reader) if pairs else ValueError(message)
+    return reader
+
+
 def read_raster(path: Path) -> npt.NDArray[Any]:
     """The bands [H, W, bands] of a raster file as stored, without colour conversion; palettes as their indices.
 
@@ -184,21 +207,20 @@ def read_raster(path: Path) -> npt.NDArray[Any]:
         raise ValueError(f"{path} cannot be read ({text}); copy the file again, or write it as TIFF") from error
 
 
-def _tiles(domain: DomainEntry, root: Path) -> dict[TileRef, _Pair]:
+def _tiles(domain: DomainEntry, root: Path) -> tuple[dict[TileRef, _Pair], list[str]]:
+    """The pairs of a domain, and a line about each file without its partner."""
     images, labels = (_files(domain, kind, root) for kind in ("images", "labels"))
-    lonely = sorted(images.keys() ^ labels.keys())
-    if lonely:
-        there, lacks = (images[lonely[0]], "label") if lonely[0] in images else (labels[lonely[0]], "image")
-        raise ValueError(
-            f"{there.path} has no {lacks} ({len(lonely)} such files of domain {domain.name}); add it, or say with "
-            f"`pair` which part of the names is the same"
-        )
-    return {
+    lonely = [
+        f"{images[key].path} has no label; {_PAIR}" if key in images else f"{labels[key].path} has no image; {_PAIR}"
+        for key in sorted(images.keys() ^ labels.keys())
+    ]
+    pairs = {
         TileRef(domain=domain.name, scene=images[key].scene, name=key): _Pair(
             image=images[key].path, label=labels[key].path
         )
-        for key in sorted(images)
+        for key in sorted(images.keys() & labels.keys())
     }
+    return pairs, lonely
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,11 +18,11 @@ class UserSource(DataSource):
     definition: Definition
 
     def open(self, where: SceneSizes | Path) -> Reader:
-        """Find the tiles below a data root. Raises `ValueError` where files are missing or do not pair."""
-        from benchmarks.user_reader import UserReader
+        """Find the tiles below a data root. Raises as `benchmarks.user_reader.open_user`."""
+        from benchmarks.user_reader import open_user
 
         assert isinstance(where, Path), "a user's own task has no rendered scenes"
-        return UserReader(self.definition, where)
+        return open_user(self.definition, where)
 
     @property
     def facts(self) -> Mapping[str, tuple[DomainFacts, ...]]:

@@ -338,8 +338,6 @@ LAST = "aerial/images/n3_r0_c1.tif"
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (remove("aerial/labels/n2_r0_c1.png"), ("n2_r0_c1.tif has no label", "`pair`")),
-        (remove("satellite/s1/south/t1_image.tif"), ("t1_label.png has no image",)),
         (stray, ("other.tif", "scene = ")),
         (remove_folders("satellite"), ("no folder", "satellite", "images of domain sat_north")),
         (remove_folders("satellite/s1", "satellite/s2"), ("no file */north/*_image.tif",)),
@@ -352,6 +350,40 @@ def test_files_that_cannot_be_listed(
 ) -> None:
     spoil(task.parent)
     assert_refused(program("data", "verify", task, "--workers", 1), *words)
+
+
+@pytest.mark.parametrize(
+    ("lost", "words"),
+    [
+        ("aerial/labels/n2_r0_c1.png", ("n2_r0_c1.tif has no label", "`pair`")),
+        ("satellite/s1/south/t1_image.tif", ("t1_label.png has no image", "`pair`")),
+    ],
+)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_without_its_partner_is_a_fault_and_nothing_trains(
+    program: Program, task: Path, tmp_path: Path, lost: str, words: tuple[str, ...], workers: int
+) -> None:
+    remove(lost)(task.parent)
+    image(LAST, np.ones((64, 64, 3), np.uint16))(task.parent)
+    result = program("data", "verify", task, "--workers", workers)
+    assert result.exit_code == 1, result
+    faults = [line for line in result.out.splitlines() if line.startswith("fault")]
+    assert all(word in faults[0] for word in words), faults
+    assert len(faults) == 2, "the other tiles are read all the same"
+    assert LAST in faults[1]
+    results = tmp_path / "results"
+    assert_refused(program(*ONE, "--task", task, "--results", results), *words)
+    assert not bodies(results)
+
+
+def test_a_domain_without_pairs_is_a_fault_beside_its_files(program: Program, task: Path) -> None:
+    lost = sorted((task.parent / "satellite").glob("*/south/*_label.png"))
+    for path in lost[1:]:
+        path.unlink()
+    lost[0].rename(lost[0].with_name("other_label.png"))
+    result = program("data", "verify", task, "--workers", 1)
+    assert result.exit_code == 1, result
+    assert "fault no image of domain 'sat_south' has a label" in result.out
 
 
 @pytest.mark.parametrize(

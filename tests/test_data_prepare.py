@@ -103,6 +103,8 @@ def test_choices_change_the_source_and_are_kept(program: Program, tmp_path: Path
     assert_refused(prepare(program, tmp_path), "other choices", "source=released there", "source=text now", "--out")
     assert_refused(prepare(program, tmp_path, "--choose", "source=all", out="b"), "source is one of text, released")
     assert_refused(prepare(program, tmp_path, "--choose", "split", out="b"), "name=value", "source, edge")
+    twice = ("--choose", "source=released", "--choose", "source=text")
+    assert_refused(prepare(program, tmp_path, *twice, out="b"), "source=text", "source=released was given too")
 
 
 def test_a_second_run_touches_nothing_and_an_added_file_is_all_that_is_done(program: Program, tmp_path: Path) -> None:

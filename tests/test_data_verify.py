@@ -55,7 +55,7 @@ def test_a_sound_folder(program: Program, files: Files, tmp_path: Path) -> None:
 def truncated(data: Path) -> tuple[Path, tuple[str, ...]]:
     path = first(data, ".tif")
     path.write_bytes(path.read_bytes()[:-500])
-    return path, ("truncated", "checksum")
+    return path, ("truncated", "checksum", "remove the folder rural/train_rural_0 and run `data prepare` again")
 
 
 def unknown_class(data: Path) -> tuple[Path, tuple[str, ...]]:
@@ -67,7 +67,14 @@ def unknown_class(data: Path) -> tuple[Path, tuple[str, ...]]:
 def lost_label(data: Path) -> tuple[Path, tuple[str, ...]]:
     path = first(data, ".png")
     path.unlink()
-    return path, ("No such file",)
+    return path, (f"{path} is missing (its image is there); remove the folder rural/train_rural_0 and run `data",)
+
+
+def lost_both(data: Path) -> tuple[Path, tuple[str, ...]]:
+    path = first(data, ".tif")
+    path.unlink()
+    path.with_suffix(".png").unlink()
+    return path, ("is missing (so is its label); remove the folder rural/train_rural_0",)
 
 
 def altered(data: Path) -> tuple[Path, tuple[str, ...]]:
@@ -91,7 +98,9 @@ def stray(data: Path) -> tuple[Path, tuple[str, ...]]:
 
 
 @pytest.mark.parametrize(
-    "spoil", [truncated, unknown_class, lost_label, altered, other_size, stray], ids=lambda spoil: spoil.__name__
+    "spoil",
+    [truncated, unknown_class, lost_label, lost_both, altered, other_size, stray],
+    ids=lambda spoil: spoil.__name__,
 )
 def test_planted_faults(
     program: Program, files: Files, tmp_path: Path, spoil: Callable[[Path], tuple[Path, tuple[str, ...]]]
@@ -102,6 +111,10 @@ def test_planted_faults(
     faults = " ".join(line for line in result.out.splitlines() if line.startswith("fault"))
     for word in (str(path), *words):
         assert word in faults
+    assert "unpack" not in faults
+    assert "Errno" not in faults
+    if "is missing" in faults:
+        assert faults.count("fault ") == 1
     assert "Traceback" not in result.out + result.err
 
 
@@ -127,6 +140,7 @@ def test_what_cannot_be_opened_is_the_users_mistake(program: Program, files: Fil
 
     assert_refused(verify(data="nowhere"), "does not exist", "data prepare")
     assert_refused(verify(task="loveda"), "unknown task", "loveda_r2u")
+    assert_refused(verify(data=f"data/{TASK}"), "is a prepared task's own folder", f"--data {tmp_path / 'data'} ")
     manifest = tmp_path / "data" / TASK / "manifest.jsonl"
     whole = manifest.read_bytes()
     lines = whole.splitlines(keepends=True)
@@ -144,6 +158,7 @@ def test_what_cannot_be_opened_is_the_users_mistake(program: Program, files: Fil
         assert_refused(verify(), str(manifest), *words)
     manifest.unlink()
     assert_refused(verify(), "not finished", "goes on where it stopped")
+    assert_refused(verify(data=f"data/{TASK}"), "is a prepared task's own folder")
 
 
 def test_a_folder_of_the_released_code_is_verified_without_checksums(program: Program, tmp_path: Path) -> None:

@@ -171,7 +171,9 @@ def test_fingerprint_follows_names_and_sizes_only(tmp_path: Path) -> None:
 
 
 def test_missing_folders(tmp_path: Path, files: dict[str, Written]) -> None:
-    refuses(lambda: open_fbp(tmp_path / "nowhere"), "--data-root must be the folder that holds GID")
+    refuses(
+        lambda: open_fbp(tmp_path / "nowhere"), "--data-root must be the folder that holds GID", "data prepare fbp_cs"
+    )
     refuses(lambda: open_fbp(tmp_path / "GID"), "source_dir, target_dir", "GID/source_dir")
     shutil.rmtree(tmp_path / "GID" / "target_dir" / "label")
     refuses(lambda: open_fbp(tmp_path), "no folder", ".png")

@@ -27,7 +27,7 @@ from PIL import Image
 
 from benchmarks.datasets.tiff import RawTiff, read_tiff
 from benchmarks.legends import FBP_24
-from benchmarks.prepared.reader import is_prepared, open_prepared
+from benchmarks.prepared.reader import is_prepared, open_prepared, refuse_own_folder
 from benchmarks.tasks import IGNORE, AbsentData, ImageHWC, LabelHW, LonelyFiles, Reader, Sample, TileRef, short_hash
 
 TASK = "fbp_cs"
@@ -130,6 +130,7 @@ def open_fbp(root: Path) -> Reader:
         if (root / _FOLDER).is_dir():
             raise ValueError(f"{root} holds both {TASK} and {_FOLDER}, and they may differ; move one of them away")
         return open_prepared(root, TASK)
+    refuse_own_folder(root, TASK)
     base = _data_folder(root)
     pairs: dict[TileRef, _Pair] = {}
     lonely: list[tuple[Path, str]] = []
@@ -159,7 +160,8 @@ def _data_folder(root: Path) -> Path:
             found = _some(sorted(path.name for path in parent.iterdir())) if parent.is_dir() else "nothing"
             raise (AbsentData if folder == base else ValueError)(
                 f"no folder {folder} (in {parent}: {found}); --data-root must be the folder that holds "
-                f"{_FOLDER}/source_dir and {_FOLDER}/target_dir, each with image and label"
+                f"{_FOLDER}/source_dir and {_FOLDER}/target_dir, each with image and label, or {TASK} as "
+                f"`python run.py data prepare {TASK} --raw DIR --out {root}` makes it"
             )
     return base
 

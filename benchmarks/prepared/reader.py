@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from benchmarks.datasets.tiff import read_tiff
-from benchmarks.prepared.manifest import FILE, STATISTICS, DomainFacts, Manifest, TileRow, load_manifest
+from benchmarks.prepared.manifest import FILE, PART, STATISTICS, DomainFacts, Manifest, TileRow, load_manifest
 from benchmarks.prepared.rasters import read_label
 from benchmarks.prepared.statistics import load_normalisation
 from benchmarks.tasks import IGNORE, AbsentData, ImageHWC, LabelHW, Sample, TileRef, short_hash
-
-_AGAIN = "run `data prepare` again after removing its scene's folder: other scenes are kept"
 
 
 class PreparedReader:
@@ -80,43 +79,73 @@ class PreparedReader:
         for tile in tiles:
             row = self.row(tile)
             for name, expected in ((row.image, row.image_sha256), (row.label, row.label_sha256)):
-                path = self.folder / name
-                try:
+                with self._reading(row, name) as path:
                     found = hashlib.sha256(path.read_bytes()).hexdigest()
-                except OSError as error:
-                    raise ValueError(f"{path} cannot be read ({error.strerror}); {_AGAIN}") from error
                 if found != expected:
                     raise ValueError(
-                        f"{path} has the checksum {found[:12]}..., but {FILE} says {expected[:12]}...; {_AGAIN}"
+                        f"{path} has the checksum {found[:12]}..., but {FILE} says {expected[:12]}...; {_again(row)}"
                     )
             self.read(tile)
             on_tile()
 
+    @contextmanager
+    def _reading(self, row: TileRow, name: str) -> Iterator[Path]:
+        """The path of a tile's file; what cannot be read is to be made again, not copied from elsewhere."""
+        path = self.folder / name
+        try:
+            yield path
+        except (OSError, ValueError) as error:
+            kind, other = ("label", row.label) if name == row.image else ("image", row.image)
+            if not path.exists():
+                partner = f"its {kind} is there" if (self.folder / other).exists() else f"so is its {kind}"
+                complaint = f"{path} is missing ({partner})"
+            elif isinstance(error, OSError):
+                complaint = f"{path} cannot be read ({error.strerror})"
+            else:
+                complaint = str(error).rpartition("; ")[0]  # the remedy comes last
+            raise ValueError(f"{complaint}; {_again(row)}") from error
+
     def _image(self, row: TileRow) -> ImageHWC:
-        path, header = self.folder / row.image, self.manifest.header
-        image = read_tiff(path).pixels
+        header = self.manifest.header
+        with self._reading(row, row.image) as path:
+            image = read_tiff(path).pixels
         expected = (header.tile_px, header.tile_px, len(header.domains[row.domain].bands))
         if image.shape != expected or image.dtype != header.dtype:
             raise ValueError(
                 f"{path} has shape {image.shape} and type {image.dtype}, expected {expected} and {header.dtype}; "
-                f"{_AGAIN}"
+                f"{_again(row)}"
             )
         return image
 
     def _label(self, row: TileRow) -> LabelHW:
-        path, header = self.folder / row.label, self.manifest.header
-        label = read_label(path)
+        header = self.manifest.header
+        with self._reading(row, row.label) as path:
+            label = read_label(path)
         if label.shape != (header.tile_px, header.tile_px):
             raise ValueError(
-                f"{path} has shape {label.shape}, expected {header.tile_px} x {header.tile_px} in one channel; {_AGAIN}"
+                f"{path} has shape {label.shape}, expected {header.tile_px} x {header.tile_px} in one channel; "
+                f"{_again(row)}"
             )
         wrong = label[(label >= len(header.classes)) & (label != IGNORE)]
         if wrong.size:
             raise ValueError(
                 f"{path} holds the value {int(wrong.max())}, expected a class 0 to {len(header.classes) - 1} or "
-                f"{IGNORE}; {_AGAIN}"
+                f"{IGNORE}; {_again(row)}"
             )
         return np.ascontiguousarray(label)
+
+
+def _again(row: TileRow) -> str:
+    return f"remove the folder {PurePosixPath(row.image).parent} and run `data prepare` again: other scenes are kept"
+
+
+def refuse_own_folder(root: Path, task: str) -> None:
+    """Raise `ValueError` if a data root is a prepared task's folder, one level too deep."""
+    if not (root / task).exists() and ((root / FILE).is_file() or any(root.glob(f"*/*/{PART}"))):
+        above = root.absolute().parent
+        raise ValueError(
+            f"{root} is a prepared task's own folder; give --data {above} (where you train, --data-root {above})"
+        )
 
 
 def is_prepared(root: Path, task: str) -> bool:
@@ -129,8 +158,9 @@ def open_prepared(root: Path, task: str) -> PreparedReader:
 
     Raises:
         AbsentData: it is not there.
-        ValueError: it is not finished, or its manifest is of another task.
+        ValueError: it is not finished, its manifest is of another task, or the root is the task's own folder.
     """
+    refuse_own_folder(root, task)
     path = root / task / FILE
     if not path.is_file():
         begun = (root / task).is_dir()

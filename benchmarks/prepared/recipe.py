@@ -167,18 +167,20 @@ class Recipe:
         """Every choice with its value: the default, or the one given as `name=value`.
 
         Raises:
-            ValueError: an unknown name or value; the known ones are listed.
+            ValueError: an unknown name or value, of which the known ones are listed; two values of one name.
         """
         chosen = {choice.name: choice.values[0] for choice in self.choices}
         known = {choice.name: choice.values for choice in self.choices}
+        told: dict[str, str] = {}
         for text in given:
             name, equals, value = text.partition("=")
             if not equals or name not in known:
                 raise ValueError(f"--choose {text}: write name=value, with one of the names {', '.join(known)}")
             if value not in known[name]:
                 raise ValueError(f"--choose {text}: {name} is one of {', '.join(known[name])}")
-            chosen[name] = value
-        return chosen
+            if told.setdefault(name, value) != value:
+                raise ValueError(f"--choose {text}: {name}={told[name]} was given too; give one of them")
+        return chosen | told
 
     def check_extras(self, given: Mapping[str, Path]) -> None:
         """Compare the files that the user brings, by option, with those that are needed.

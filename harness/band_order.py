@@ -1,8 +1,9 @@
 """Is a domain's band order what it is said to be? Judged by class spectra: what fits them clearly better, and leaves.
 
 Only ratios of bands are compared, so that brightness does not matter, twice: as they are, and less their mean over
-classes, which also takes out gain and haze of single bands. Both must speak for another order, whichever class is left
-out. Shifts of season, air or camera keep the ratios' order between classes; a swap of two bands turns it round.
+classes, which also takes out gain and haze of single bands. Both must speak for another order by a gap, whichever class
+is left out. Shifts of season, air or camera keep the ratios' order between classes; a swap of two bands turns it round.
+Bands that are equal within noise tell nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ _LEAST_PIXELS = 500
 _LEAST_CLASSES = 4
 _LEAST_BANDS = 2
 _MOST_BANDS = 5  # of more, only the reverse order is tried: neighbours among them can hardly be told apart
-_GOOD, _BAD = 0.5, 0.0
+_GOOD = 0.5  # correlation of an order that fits
+_BETTER = (
+    0.5  # by which it fits better than the stated one: of 32 bands reversed, ratios of neighbours still agree a bit
+)
+_LEAST_CONTRAST = 0.02  # of the logarithms of moved bands between classes: below, the bands are equal within noise
 _INFRARED_UM = 0.72
 _RED_UM = 0.6
 _CLEAR = 0.2
@@ -111,17 +116,17 @@ def _other_order(
     ours, theirs = _logs(source, classes)[:, common], _logs(target, classes)
     stated = [names.index(source_bands[i].name) for i in common]
     better = [
-        (min(_fits(ours, theirs[:, columns])), order)
+        (min(_fits(ours, theirs[:, columns])), order, judged)
         for order in _orders(len(names))
-        if _clearly_better(ours, theirs, stated, columns := [order[i] for i in stated])
+        if (judged := _clearly_better(ours, theirs, stated, columns := [order[i] for i in stated]))
     ]
     if not better:
         return ""
-    fit, order = max(better)
+    _, order, (fit, now) = max(better)
     true = [names[order.index(i)] for i in range(len(names))]
     return (
         f"read as {_told(true)} its classes look like those of {source_name} (correlation {fit:.2f}), read as stated, "
-        f"{_told(names)}, they do not ({max(_fits(ours, theirs[:, stated])):.2f})"
+        f"{_told(names)}, they do not ({now:.2f})"
     )
 
 
@@ -148,24 +153,43 @@ def _orders(count: int) -> Iterator[tuple[int, ...]]:
     yield from (order for order in permutations(stated) if order != stated)
 
 
-def _clearly_better(ours: Logs, theirs: Logs, stated: Sequence[int], columns: Sequence[int]) -> bool:
-    """Whether the columns fit well and those stated do not, by the bands that move, whichever class is left out."""
+def _clearly_better(
+    ours: Logs, theirs: Logs, stated: Sequence[int], columns: Sequence[int]
+) -> tuple[float, float] | None:
+    """Correlations of the columns and of those stated, by the bands that move, if they speak for the columns.
+
+    They do if the columns fit, and better by a gap in both readings, whichever class is left out. The correlations
+    returned are those of the reading with the smaller gap.
+    """
     moved = [i for i, (a, b) in enumerate(zip(stated, columns, strict=True)) if a != b]
     if len(moved) < 2:  # ratios need two
         moved = list(range(len(stated))) if moved else []
     if not moved:
-        return False
+        return None
     left, right, now = (table[:, moved] for table in (ours, theirs[:, columns], theirs[:, stated]))
-    if min(_fits(left, right)) < _GOOD or max(_fits(left, now)) > _BAD:
-        return False
-    kept = [np.arange(len(left)) != i for i in range(len(left))]
-    return all(min(_fits(left[rows], right[rows])) > max(_fits(left[rows], now[rows])) for rows in kept)
+    if min(map(_contrast, (left, right, now))) < _LEAST_CONTRAST or min(_fits(left, right)) < _GOOD:
+        return None
+    whole = np.ones(len(left), dtype=bool)
+    for rows in (whole, *(np.arange(len(left)) != i for i in range(len(left)))):
+        gap = np.subtract(_fits(left[rows], right[rows]), _fits(left[rows], now[rows]))
+        if gap.min() < _BETTER:
+            return None
+    return min(zip(_fits(left, right), _fits(left, now), strict=True), key=lambda pair: pair[0] - pair[1])
+
+
+def _contrast(table: Logs) -> float:
+    return float(np.sqrt((_readings(table)[1] ** 2).mean()))
+
+
+def _readings(table: Logs) -> tuple[Logs, Logs]:
+    """Ratios of bands: as they are, and less their mean over classes."""
+    ratios = table - table.mean(1, keepdims=True)
+    return ratios, ratios - ratios.mean(0)
 
 
 def _fits(first: Logs, second: Logs) -> tuple[float, float]:
-    """Correlations of band ratios: as they are, and less their mean over classes."""
-    pairs = [tuple(table - table.mean(1, keepdims=True) for table in (first, second))]
-    pairs.append(tuple(table - table.mean(0) for table in pairs[0]))
+    """Correlations of both readings."""
+    pairs = zip(_readings(first), _readings(second), strict=True)
     as_is, centred = (float((a * b).sum() / max(np.sqrt((a * a).sum() * (b * b).sum()), 1e-12)) for a, b in pairs)
     return as_is, centred
 

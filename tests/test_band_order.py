@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -103,6 +104,79 @@ def test_the_true_order_is_named(mirrors: dict[str, TaskStatistics], name: str, 
         true = [names[i] for i in order]
         found = suspicions(reordered(whole, domain, order), bands)
         assert true == names or f"{domain}: read as {', '.join(true)} its classes look like" in found[-1], found
+
+
+def means_of(statistics: TaskStatistics, domain: str) -> np.ndarray:
+    """Of classes, [classes, bands]."""
+    return np.array([found.mean for found in statistics.domains[domain].classes.values()])
+
+
+def with_means(statistics: TaskStatistics, domain: str, means: np.ndarray) -> TaskStatistics:
+    """With other means of classes, [classes, bands]."""
+    old = statistics.domains[domain]
+    classes = {
+        name: Moments(pixels=found.pixels, mean=tuple(row), std=found.std)
+        for (name, found), row in zip(old.classes.items(), means.tolist(), strict=True)
+    }
+    domains = {**statistics.domains, domain: DomainStatistics(all=old.all, classes=classes)}
+    return TaskStatistics(source=statistics.source, domains=domains, fingerprint=None)
+
+
+def test_reversed_spectra_that_still_agree_a_little_are_told(mirrors: dict[str, TaskStatistics]) -> None:
+    """What classes have alike in the first and last bands stays in the reversed order, and fits the source there."""
+    task, whole = TASKS["whu_ohs_cr"], mirrors["whu_ohs_cr"]
+    names = [name for name in whole.domains[whole.source].classes if name in whole.domains["arid"].classes]
+    hill = 1 - np.abs(np.linspace(-1, 1, 32))
+    for domain in whole.domains:
+        heights = np.array([(-1.0) ** names.index(c) if c in names else 0 for c in whole.domains[domain].classes])
+        whole = with_means(whole, domain, means_of(whole, domain) * np.exp(heights[:, None] * hill))
+    bands = stated(task, whole)
+    assert suspicions(whole, bands) == []
+    (told,) = [text for text in suspicions(reordered(whole, "arid", range(32)[::-1]), bands) if "look like" in text]
+    fit, now = (float(number) for number in re.findall(r"(-?\d\.\d\d)\)", told))
+    assert fit > 0.9
+    assert now > 0, "else no new case"
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_gain_and_noise_are_no_flip(mirrors: dict[str, TaskStatistics], name: str) -> None:
+    """A random gain of 20 % per band, and noise of 10 % per class and band: rarely told."""
+    rng = np.random.default_rng(0)
+    bands, alarms = stated(TASKS[name], mirrors[name]), 0
+    for _ in range(20):
+        whole = mirrors[name]
+        for domain in list(whole.domains)[1:]:
+            gain = np.exp(rng.normal(0, 0.2, len(bands[domain])))
+            means = means_of(whole, domain)
+            whole = with_means(whole, domain, means * gain * rng.normal(1, 0.1, means.shape))
+        alarms += bool(suspicions(whole, bands))
+    assert alarms <= 1
+
+
+@pytest.mark.parametrize("name", ["fbp_cs", "fbp_cr", "flair_cr"])
+def test_bands_equal_within_noise_cannot_be_told_apart(mirrors: dict[str, TaskStatistics], name: str) -> None:
+    rng = np.random.default_rng(0)
+    bands = stated(TASKS[name], mirrors[name])
+    infrared, red = ([band.name for band in TASKS[name].bands].index(band) for band in ("NIR", "R"))
+    for _ in range(100):
+        whole = mirrors[name]
+        for domain in whole.domains:
+            means = means_of(whole, domain)
+            means[:, infrared] = means[:, red] * rng.normal(1, 0.02, len(means))
+            whole = with_means(whole, domain, means)
+        assert [text for text in suspicions(whole, bands) if "look like" in text] == []
+
+
+def test_the_correlations_told_are_those_judged(mirrors: dict[str, TaskStatistics]) -> None:
+    """Of the bands that move: of all four bands, two orders of two of them may both correlate by 1.00."""
+    whole, bands = mirrors["fbp_cs"], stated(TASKS["fbp_cs"], mirrors["fbp_cs"])
+    for domain in list(whole.domains)[1:]:
+        for order in permutations(range(4)):
+            for text in suspicions(reordered(whole, domain, order), bands):
+                if "look like" in text:
+                    fit, now = (float(number) for number in re.findall(r"(-?\d\.\d\d)\)", text))
+                    assert fit >= 0.5
+                    assert fit - now >= 0.49, text
 
 
 def test_a_source_and_targets_flipped_alike_are_told_by_their_leaves(mirrors: dict[str, TaskStatistics]) -> None:

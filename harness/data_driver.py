@@ -83,7 +83,7 @@ def verify(task: str, *, data: Path | None, workers: int) -> int:
     work = jobs(task, root, reader, faults if faults else None)
     with counting("verifying tiles", len(work)) as advance:
         found = verify_tiles(task, work, workers, reader, advance, faults)
-    data_screen.show_verification(task, found)
+    data_screen.show_verification(task, found, [band.name for band in find_task(task).bands])
     return int(bool(found.faults))
 
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 from benchmarks.prepared.manifest import Manifest
 from benchmarks.prepared.recipe import Expected
 from benchmarks.tasks import Task
+from harness.band_tables import show_by_band
 from harness.bench_setup import DataSetup
 from harness.data_statistics import DomainStatistics, TaskStatistics
 from harness.prepare import Plan
@@ -130,9 +131,12 @@ def show_speeds(found: Sequence[Speed], setup: DataSetup, *, as_json: bool) -> N
     )
 
 
-def show_verification(task: str, found: Verification) -> None:
-    """Domains, classes and faults."""
+def show_verification(task: str, found: Verification, bands: Sequence[str]) -> None:
+    """Domains, values of each of the bands, classes and faults."""
     show_listing(f"{task}: {found.source.title}", [_domain_row(domain) for domain in found.domains])
+    ranges = {domain.domain: texts for domain in found.domains if (texts := _ranges(domain))}
+    if ranges:
+        show_by_band("least to greatest value of each band", "domain", bands, ranges)
     shares = [
         {"class": name, **{domain.domain: _share(domain, index) for domain in found.domains}}
         for index, name in enumerate(found.source.classes)
@@ -149,9 +153,6 @@ def show_verification(task: str, found: Verification) -> None:
 
 def _domain_row(found: Found) -> dict[str, object]:
     labelled = found.histogram.sum() / found.pixels if found.pixels else 0
-    low, high = (
-        ",".join(f"{value:g}" for value in limits) if limits is not None else "" for limits in (found.low, found.high)
-    )
     return {
         "domain": found.domain,
         "tiles": found.tiles,
@@ -159,9 +160,14 @@ def _domain_row(found: Found) -> dict[str, object]:
         "labelled": f"{100 * labelled:.1f} %",
         "tiles without label": found.unlabelled,
         "type": ",".join(sorted(found.dtypes)),
-        "least per band": low,
-        "greatest": high,
     }
+
+
+def _ranges(found: Found) -> list[str]:
+    """By band; empty if no tile could be read."""
+    if found.low is None or found.high is None:
+        return []
+    return [f"{low:g} to {high:g}" for low, high in zip(found.low, found.high, strict=True)]
 
 
 def _share(found: Found, index: int) -> str:
@@ -172,28 +178,19 @@ def _share(found: Found, index: int) -> str:
 def show_statistics(task: Task, found: TaskStatistics, path: Path | None) -> None:
     """Means and deviations per domain, shifts per class, and where they were stored."""
     bands = [band.name for band in task.bands]
-    rows = [
-        {
-            "domain": name,
-            "valid pixels": f"{domain.all.pixels:,}",
-            **{f"{b} mean (std)": f"{m:.2f} ({s:.2f})" for b, m, s in zip(bands, *_moments(domain), strict=True)},
-        }
+    rows = {
+        name: [f"{domain.all.pixels:,}", *(f"{m:.2f} ({s:.2f})" for m, s in zip(*_moments(domain), strict=True))]
         for name, domain in found.domains.items()
         if domain.all.pixels
-    ]
-    show_listing(f"{task.name}: valid pixels (not zero in every band), digital numbers", rows)
+    }
+    title = f"{task.name}: valid pixels (not zero in every band), digital numbers: mean (standard deviation)"
+    show_by_band(title, "domain", bands, rows, facts=("valid pixels",))
     own = found.domains[found.source].classes
     for target, domain in found.domains.items():
         if target != found.source and domain.all.pixels:
             names = [None, *(name for name in domain.classes if name in own)]
-            shifts = [
-                {
-                    "class": name or "all",
-                    **{b: f"{v:+.2f}" for b, v in zip(bands, found.shift(target, name), strict=True)},
-                }
-                for name in names
-            ]
-            show_listing(f"{target} less {found.source}, in standard deviations of the source", shifts)
+            shifts = {name or "all": [f"{value:+.2f}" for value in found.shift(target, name)] for name in names}
+            show_by_band(f"{target} less {found.source}, in standard deviations of the source", "class", bands, shifts)
     where = f"stored in {path}" if path else "not stored: only folders made by `data prepare` keep statistics"
     console.print(where, soft_wrap=True, highlight=False)
 

@@ -118,7 +118,6 @@ def show_table(result: ResultTable, path: Path) -> None:
     columns = [column for column in result.display.columns if wide or column in _ESSENTIAL]
     caption = result.caption if wide else f"Narrow terminal: more columns in the files. {result.caption}"
     table = Table(title=escape(result.heading), title_justify="left", box=box.SIMPLE)
-    table.caption, table.caption_justify = escape(caption), "left"
     for column in columns:
         justify: JustifyMethod = "left" if column in ("Backbone", "Method") else "right"
         table.add_column(escape(column), justify=justify, no_wrap=column != "Method", overflow="fold")
@@ -126,6 +125,7 @@ def show_table(result: ResultTable, path: Path) -> None:
     for row, last in zip(result.display[columns].itertuples(index=False), group.ne(group.shift(-1)), strict=True):
         table.add_row(*[escape(str(value)) for value in row], end_section=last)
     console.print(table)
+    console.print(f"[dim italic]{escape(caption)}[/]", highlight=False)  # as the table's own, it is as narrow as that
     console.print(f"table: {path} (and .tex, .csv)\n", soft_wrap=True, highlight=False)
 
 
@@ -275,7 +275,8 @@ def show_listing(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     if not rows:
         console.print(f"no {title}")
         return
-    table = Table(title=title, title_justify="left", box=None)
+    console.print(f"[italic]{escape(title)}[/italic]", highlight=False)
+    table = Table(box=None)
     for column in rows[0]:
         table.add_column(column, overflow="fold")
     for row in rows:

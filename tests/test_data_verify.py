@@ -48,7 +48,7 @@ def test_a_sound_folder(program: Program, files: Files, tmp_path: Path) -> None:
     labelled = masks[masks > 0]
     (line,) = [line.split() for line in results[0].out.splitlines() if line.strip().startswith("forest")]
     assert line[1] == f"{100 * (labelled == 6).mean():.2f}"
-    (line,) = [line.split() for line in results[0].out.splitlines() if line.strip().startswith("rural")]
+    line = next(line.split() for line in results[0].out.splitlines() if line.strip().startswith("rural"))
     assert line[:5] == ["rural", "12", "3", f"{100 * len(labelled) / masks.size:.1f}", "%"]
 
 

@@ -14,6 +14,7 @@ from benchmarks.prepared.reader import PreparedReader
 from benchmarks.tasks import Band, DataSource, Reader, TileRef
 from harness.audit_checks import Side, borders, check_radius, exact, near, same_scenes
 from harness.audit_limits import BORDER_RADIUS, SURE_RADIUS
+from harness.counts import counted
 from harness.footprints import AROUND_NAMES, compare
 from harness.pool import each
 from harness.records import replace_file
@@ -143,7 +144,7 @@ def _conclude(
     first: Side, second: Side, findings: Sequence[Finding], ground: Ground | None, *, target: bool
 ) -> tuple[Outcome, str]:
     """The outcome and what it rests on."""
-    proofs = [f"{finding.check} ({finding.pairs} pairs)" for finding in findings if finding.certain]
+    proofs = [f"{finding.check} ({counted(finding.pairs, 'pair')})" for finding in findings if finding.certain]
     if proofs:
         return "overlap found", ", ".join(proofs)
     doubts = [finding.check for finding in findings if target or finding.check != "border"]

@@ -14,6 +14,7 @@ from benchmarks.prepared.recipe import Expected
 from benchmarks.tasks import Task
 from harness.band_tables import show_by_band
 from harness.bench_setup import DataSetup
+from harness.counts import counted
 from harness.data_statistics import DomainStatistics, TaskStatistics
 from harness.prepare import Plan
 from harness.screen import console, show_listing
@@ -29,7 +30,9 @@ _FAULTS = 20
 def show_preparation(plan: Plan, todo: int, need: int, free: int) -> None:
     """What will be prepared, by which choices, the room it takes, and remarks on the files as a whole."""
     units = len({(scene.domain, scene.unit) for scene in plan.scenes})
-    found = f"{units} scenes" if units == len(plan.scenes) else f"{len(plan.scenes)} images of {units} scenes"
+    found = counted(units, "scene")
+    if units != len(plan.scenes):
+        found = f"{counted(len(plan.scenes), 'image')} of {found}"
     console.print(
         f"[bold]{plan.recipe.task}[/bold]: {found}, {len(plan.scenes) - todo} already prepared, "
         f"{todo} to do; at most {need / 1e9:.2f} GB of {free / 1e9:.1f} GB free",
@@ -62,7 +65,7 @@ def show_prepared(plan: Plan, manifest: Manifest) -> None:
     if (more := len(notes) - _NOTES) > 0:
         console.print(f"... and {more} more notes in the manifest")
     console.print(
-        f"{len(manifest.tiles)} tiles of {manifest.header.tile_px} px in {plan.folder}; next: "
+        f"{counted(len(manifest.tiles), 'tile')} of {manifest.header.tile_px} px in {plan.folder}; next: "
         f"`python run.py data verify {plan.recipe.task} --data {plan.folder.parent}`",
         soft_wrap=True,
         highlight=False,
@@ -73,7 +76,7 @@ def show_prepared(plan: Plan, manifest: Manifest) -> None:
 def _comparison(expected: Expected, manifest: Manifest) -> str:
     rows = [row for row in manifest.tiles if row.domain in expected.domains]
     scenes = len({row.scene for row in rows})
-    found = f"prepared {len(rows)} tiles of {scenes} scenes"
+    found = f"prepared {counted(len(rows), 'tile')} of {counted(scenes, 'scene')}"
     implied = [f"{_span(expected.scenes)} scenes"] if expected.scenes else []
     implied += [f"{_span(expected.tiles)} tiles of 512 px"] if expected.tiles else []
     comparable = manifest.header.tile_px == 512
@@ -81,7 +84,7 @@ def _comparison(expected: Expected, manifest: Manifest) -> str:
     mark = "[green]agrees[/green]" if agrees else "[yellow]differs[/yellow]"
     if not comparable and not expected.scenes:
         mark = f"not compared, with tiles of {manifest.header.tile_px} px"
-    return f"{', '.join(expected.domains)}: {found}; {escape(expected.says)} implies {', '.join(implied)}: {mark}"
+    return f"{', '.join(expected.domains)}: {found}; {escape(expected.says)}: {', '.join(implied)}: {mark}"
 
 
 def _span(limits: tuple[int, int]) -> str:
@@ -148,7 +151,7 @@ def show_verification(task: str, found: Verification, bands: Sequence[str]) -> N
         console.print(f"[red]fault[/red] {escape(fault)}", soft_wrap=True, highlight=False)
     if (more := len(found.faults) - _FAULTS) > 0:
         console.print(f"... and {more} more")
-    console.print(f"[red]{len(found.faults)} faults[/red]" if found.faults else "[green]no faults[/green]")
+    console.print(f"[red]{counted(len(found.faults), 'fault')}[/red]" if found.faults else "[green]no faults[/green]")
 
 
 def _domain_row(found: Found) -> dict[str, object]:

@@ -122,9 +122,15 @@ def open_image(path: Path, task: Task, bands: Sequence[int]) -> Iterator[Image]:
                 named = f", --bands names {len(chosen)}" if bands else ""
                 raise ValueError(
                     f"{path} has {raster.count} bands{named}; the record was trained on {len(task.bands)}: {wanted}. "
-                    "Say which of the file's bands these are, in this order: --bands 4,1,2,3"
+                    "Say which of the file's bands these are, in this order: "
+                    f"--bands {','.join(map(str, example_order(len(task.bands))))}"
                 )
             yield Image(raster=raster, bands=chosen)
+
+
+def example_order(count: int) -> list[int]:
+    """As many numbers of bands as a task has, in an order that is not the plain one."""
+    return [count, *range(1, count)]
 
 
 def preview_shape(height: int, width: int) -> tuple[int, int]:

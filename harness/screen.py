@@ -16,6 +16,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 from rich.table import Column, Table
 
+from harness.counts import counted
 from harness.plan import Plan
 from harness.records import Record
 from harness.schedule import Outcome
@@ -75,7 +76,8 @@ def show_plan(plan: Plan) -> None:
         cost = f", about {_work(sum(known), first)}" if whole else ", time unknown before a first run"
     title = f"suite {plan.request.suite}, scale {first.scale.name} ({data})"
     console.print(
-        f"[bold]{title}[/bold]: {len(plan.trials)} trials of {length}, {cached} cached, {len(pending)} to run{cost}",
+        f"[bold]{title}[/bold]: {counted(len(plan.trials), 'trial')} of {length}, "
+        f"{cached} cached, {len(pending)} to run{cost}",
         soft_wrap=True,
     )
     show_skipped(plan.skipped)

@@ -69,7 +69,7 @@ def test_a_tile_in_both_domains_is_found_in_a_file_of_other_bytes(loveda: Prepar
     loveda.paint(target, loveda.image(source), compression="zlib")
     result = loveda.audit()
     assert result.exit_code == 1, result
-    assert f"leak exact duplicate: 1 pairs, 1 tiles of the second set (equal pixels): rural/{source.tile} ~ " in (
+    assert f"leak exact duplicate: 1 pair, 1 tile of the second set (equal pixels): rural/{source.tile} ~ " in (
         result.text
     )
     assert f"~ urban/{target.tile}" in result.text
@@ -104,7 +104,7 @@ def test_near_duplicates_are_found(
     loveda.paint(target, changed(loveda.image(source), change))
     result = loveda.audit()
     assert result.exit_code == int(sure), result
-    assert f"{'leak' if sure else 'warning'} near duplicate: 1 pairs" in result.text
+    assert f"{'leak' if sure else 'warning'} near duplicate: 1 pair" in result.text
     pair = loveda.report["urban"]
     assert (pair["outcome"], checks(pair)) == ("overlap found" if sure else "cannot be verified", ["near duplicate"])
     (example,) = pair["findings"][0]["examples"]
@@ -226,7 +226,7 @@ def test_a_folder_of_the_released_code(program: Program, tmp_path: Path) -> None
     assert audit_of(trial, trial.open_reader()) == {"audit": {"state": "out of date"}}
     result = program(*audit)
     assert result.exit_code == 1, result
-    assert "gf2 - gf1: overlap found (exact duplicate (1 pairs))" in result.text
+    assert "gf2 - gf1: overlap found (exact duplicate (1 pair))" in result.text
     assert "gf2 - sentinel2: cannot be verified" in result.text
     assert program("data", "verify", "fbp_cs", "--data", tmp_path, "--workers", 1).exit_code == 0
 

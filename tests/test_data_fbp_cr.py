@@ -55,7 +55,7 @@ def test_regions_domains_and_notes(program: Program, root: Path) -> None:
     result = prepare(program, root, *BOTH)
     assert result.exit_code == 0, result
     assert "seen: prepared 3 tiles of 3 scenes" in result.text
-    assert "unseen: prepared 5 tiles of 5 scenes; 150 less 126 scenes implies 24 scenes, 5040 tiles" in result.text
+    assert "unseen: prepared 5 tiles of 5 scenes; 150 less 126 scenes: 24 scenes, 5040 tiles" in result.text
     assert "26457 to 26464 tiles" in result.text
     assert "Yichun of the paper: both, as chosen (target scenes: heilongjiang 5, jiangxi 4, both 5)" in result.text
     regions = ["Lanzhou", "Chongqing", "wuzhong", "Baoding", "Urumqi", "Xiamen", YICHUN["heilongjiang"], "Wuzhong"]

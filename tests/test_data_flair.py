@@ -74,9 +74,9 @@ def test_tiles_labels_scenes_and_footprints(program: Program, tmp_path: Path) ->
     result = prepare(program, tmp_path)
     assert result.exit_code == 0, result
     assert "10 images of 5 scenes, 0 already prepared, 10 to do" in result.text
-    assert "seen: prepared 6 tiles of 3 scenes; official count of train-val implies 61712 tiles" in result.text
-    assert "released schedule implies 61705 to 61712 tiles" in result.text
-    assert "unseen: prepared 4 tiles of 2 scenes; official count of the test set implies 15700 tiles" in result.text
+    assert "seen: prepared 6 tiles of 3 scenes; official count of train-val: 61712 tiles" in result.text
+    assert "released schedule: 61705 to 61712 tiles" in result.text
+    assert "unseen: prepared 4 tiles of 2 scenes; official count of the test set: 15700 tiles" in result.text
     degrees = pyproj.Transformer.from_crs(2154, 4326, always_xy=True)
     reader, rows = open_prepared(tmp_path / "data", TASK), manifest(tmp_path).tiles
     assert len(rows) == 10

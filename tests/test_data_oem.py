@@ -66,9 +66,9 @@ def test_tiles_sides_and_places(program: Program, tmp_path: Path) -> None:
     result = prepare(program, tmp_path)
     assert result.exit_code == 0, result
     assert "78 images of 75 scenes, 0 already prepared, 78 to do" in result.text
-    assert "others: prepared 60 tiles of 50 scenes; official table of regions implies 50 scenes: agrees" in result.text
-    assert "europe: prepared 26 tiles of 25 scenes; official table of regions implies 25 scenes: agrees" in result.text
-    implied = "released schedule implies 8193 to 8200 tiles of 512 px"
+    assert "others: prepared 60 tiles of 50 scenes; official table of regions: 50 scenes: agrees" in result.text
+    assert "europe: prepared 26 tiles of 25 scenes; official table of regions: 25 scenes: agrees" in result.text
+    implied = "released schedule: 8193 to 8200 tiles of 512 px"
     assert f"{implied}: not compared, with tiles of 64 px" in result.text
     reader, rows, seen = open_prepared(tmp_path / "data", TASK), manifest(tmp_path).tiles, set()
     for row in rows:

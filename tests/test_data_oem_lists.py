@@ -30,7 +30,7 @@ def test_choices(program: Program, tmp_path: Path) -> None:
     assert {row.region for row in rows if row.scene == "svaneti"} == {"svaneti, Georgia, Europe"}
     assert {row.side for row in rows if row.scene == "svaneti"} == {"target"}
     assert not [row.tile for row in rows if row.tile.rpartition("_r")[0].endswith("_2")]
-    assert "europe: prepared 26 tiles of 26 scenes; official table of regions implies 26 scenes: agrees" in result.text
+    assert "europe: prepared 26 tiles of 26 scenes; official table of regions: 26 scenes: agrees" in result.text
 
 
 def test_exchanged_lists_are_told_by_their_lengths(program: Program, tmp_path: Path) -> None:

@@ -55,9 +55,9 @@ def test_tiles_keep_the_stored_integers_and_merge_the_classes(program: Program, 
     result = prepare(program, tmp_path)
     assert result.exit_code == 0, result
     assert "32 images of 8 scenes" in result.text
-    assert "seen, unseen: prepared 32 tiles of 8 scenes; official counts implies 42 scenes, 7795 tiles" in result.text
+    assert "seen, unseen: prepared 32 tiles of 8 scenes; official counts: 42 scenes, 7795 tiles" in result.text
     for implied in ("4378 tiles", "2189 tiles"):
-        assert f"batches of {8 if implied.startswith('4') else 4} implies {implied}" in result.text
+        assert f"batches of {8 if implied.startswith('4') else 4}: {implied}" in result.text
     assert "patches of seen: S1 4, S6 4, O1 4, O7 4, O8 4" in result.text
     assert "patches of unseen: T1 4, T5 4, T6 4" in result.text
     found, reader = manifest(tmp_path), open_prepared(tmp_path / "data", TASK)
@@ -115,7 +115,7 @@ def test_splits_by_pairs_and_by_part_of_china(program: Program, tmp_path: Path) 
         "unseen": {"T5", "O8"},
     }, "O7 is left out, because its place is not known"
     assert " lies " not in far.text
-    assert "of unknown place: S2" in far.text
+    assert "because no file of them is there: S2" in far.text
     assert "official counts" not in far.text
     assert_refused(prepare(program, tmp_path, "--choose", "split=far_west", out="west"), "no patch of domain unseen")
 

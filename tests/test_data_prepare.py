@@ -299,3 +299,18 @@ def test_killed_at_any_moment_the_manifest_is_the_same(program: Program, tmp_pat
     assert result.exit_code == 0, result
     lock = {".lock": b""}
     assert contents(folder) | lock == contents(tmp_path / "whole" / TASK) | lock
+
+
+def test_a_damaged_member_of_an_archive_is_named(program: Program, tmp_path: Path) -> None:
+    write_loveda(tmp_path / "raw")
+    archive = tmp_path / "raw" / "Train.zip"
+    member = "Train/Rural/images_png/0.png"
+    with zipfile.ZipFile(archive) as file:
+        content = file.read(member)
+    whole = archive.read_bytes()
+    place = whole.index(content[:200]) + 150 if content[:200] in whole else None
+    assert place, "stored as it is"
+    archive.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+    result = prepare(program, tmp_path)
+    assert result.exit_code == 2, result
+    assert f"{archive} is damaged at {member} (CRC); download it again" in result.text

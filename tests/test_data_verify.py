@@ -188,7 +188,7 @@ def test_a_lost_partner_in_such_a_folder_is_a_fault(program: Program, tmp_path: 
     result = program("data", "verify", "fbp_cs", "--data", tmp_path, "--workers", workers)
     assert result.exit_code == 1, result
     assert f"fault {left} lacks {lacks}; add or remove" in result.out
-    assert "1 faults" in result.out
+    assert "1 fault" in result.out
     stats = program("data", "stats", "fbp_cs", "--data", tmp_path, "--workers", 1)
     assert_refused(stats, f"{left.parent}: {left.parent.name}s without {lacks}")
 

@@ -82,7 +82,7 @@ def test_the_plan_shows_the_defect_and_the_other_task(
     assert result.exit_code == 0, result
     assert "skipped second: " in result.text
     assert "labels without an image" in result.text
-    assert "1 trials of 2 steps each, 0 cached, 1 to run" in result.text
+    assert "1 trial of 2 steps each, 0 cached, 1 to run" in result.text
     assert not (tmp_path / "results").exists()
 
 

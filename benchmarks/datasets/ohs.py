@@ -125,8 +125,12 @@ def remark(tree: RawTree, choices: Choices, patches: Sequence[Scene]) -> Sequenc
     by_domain = {name: {s: site for s, site in sites().items() if domains.get(s) == name} for name in RECIPE.domains}
     for domain, found in by_domain.items():
         told.append(f"patches of {domain}: {', '.join(f'{scene} {counts[scene]}' for scene in found)}")
-    if out := [scene for scene in sites() if not counts[scene]]:
-        told.append(f"not used, because missing or of unknown place: {', '.join(out)}")
+    out = [scene for scene in sites() if not counts[scene]]
+    unplaced = [scene for scene in out if not domain_of(scene, choices["split"])]
+    if missing := [scene for scene in out if scene not in unplaced]:
+        told.append(f"not used, because no file of them is there: {', '.join(missing)}")
+    if unplaced:
+        told.append(f"not used with split={choices['split']}, because their place is not known: {', '.join(unplaced)}")
     for target, site in by_domain["unseen"].items():
         for source, other in by_domain["seen"].items():
             if site.km_to(other) < SWATH_KM:

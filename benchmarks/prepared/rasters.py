@@ -42,8 +42,9 @@ def read_png(file: Path | RawFile) -> npt.NDArray[np.uint8]:
     Raises:
         ValueError: no PNG, damaged, or of another mode. Names the file and the remedy.
     """
+    opened = file.open() if isinstance(file, RawFile) else None  # which names a damaged archive itself
     try:
-        with _stream(file) as stream, Image.open(stream, formats=["PNG"]) as image:
+        with opened or _stream(file) as stream, Image.open(stream, formats=["PNG"]) as image:
             mode, pixels = image.mode, np.array(image)
     except _PNG_DAMAGE as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())[:120]

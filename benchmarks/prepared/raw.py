@@ -64,6 +64,9 @@ class RawFile:
             raise ValueError(f"{self} is encrypted; unpack the archive with its password first") from error
         except _DAMAGE as error:
             text = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+            if self.member and not isinstance(error, FileNotFoundError):
+                what = "CRC" if "CRC" in text else text
+                raise ValueError(f"{self.path} is damaged at {self.member} ({what}); download it again") from error
             raise ValueError(f"{self} cannot be read ({text}); copy or download the file again") from error
         if len(data) != self.size:
             raise ValueError(f"{self} is truncated: {len(data)} of {self.size} bytes; copy or download the file again")

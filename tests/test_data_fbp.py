@@ -212,7 +212,7 @@ def test_a_scene_of_the_official_size_gives_210_tiles(program: Program, tmp_path
     label[54:6854, 60:7260] = 3
     write_label(tmp_path / "raw" / "Annotation__index" / f"{GF2}_24label.png", label, mode="L")
     where = ("--raw", tmp_path / "raw", "--out", tmp_path / "data", "--workers", 1)
-    assert "gf2: prepared 210 tiles of 1 scenes" in program("data", "prepare", TASK, *where).text
+    assert "gf2: prepared 210 tiles of 1 scene;" in program("data", "prepare", TASK, *where).text
     rows = [row for row in manifest(tmp_path).tiles if row.scene == GF2]
     assert sum(row.histogram[2] for row in rows) == 7200 * 6800
     assert np.mean([row.valid_fraction for row in rows]) == pytest.approx(0.889, abs=5e-4)

@@ -138,7 +138,7 @@ def write_results(
     plan = make_plan(
         Request(
             **{
-                "suite": "all",
+                "suite": "fair",
                 "scale": "test",
                 "tasks": list(tasks),
                 "backbones": ["dinov3"],

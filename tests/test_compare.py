@@ -179,7 +179,7 @@ def test_a_failed_record_cannot_be_compared(program: Program, tmp_path: Path) ->
     from harness.plan import Request, make_plan
 
     write_results(tmp_path, GAINS)
-    request = Request(suite="all", scale="test", tasks=["fbp_cs"], backbones=["dinov3"], methods=["vpt"], seeds=1)
+    request = Request(suite="fair", scale="test", tasks=["fbp_cs"], backbones=["dinov3"], methods=["vpt"], seeds=1)
     trial = make_plan(request, None).pending[0]
     RecordStore(tmp_path / "test" / "records").write(failed_record(trial, RuntimeError("broken"), datetime.now(UTC)))
     assert_refused(program("compare", "frozen", trial.key, *TEST, tmp_path), trial.key, "failed", "show")

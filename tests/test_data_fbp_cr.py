@@ -27,7 +27,7 @@ from tests.fbp_files import PLACES, ground, sites, write_boundaries, write_fbp_c
 from tests.processes import wait_for
 
 TASK = "fbp_cr"
-TRIAL = ("--suite", "all", "--seeds", 1, *TINY[2:], "--method", "frozen", "--backbone", "dinov3", "--task", TASK)
+TRIAL = ("--suite", "smoke", "--seeds", 1, *TINY[2:], "--method", "frozen", "--backbone", "dinov3", "--task", TASK)
 STEMS = tuple(PLACES)
 BOTH = ("--choose", "yichun=both")
 manifest = partial(data_files.manifest, TASK)

@@ -29,7 +29,7 @@ from tests.audits import Prepared, audited
 from tests.conftest import TINY, Program, assert_refused, bodies
 
 TASK = "flair_cr"
-TRIAL = ("--suite", "all", "--seeds", 1, *TINY[2:], "--method", "frozen", "--backbone", "dinov3", "--task", TASK)
+TRIAL = ("--suite", "smoke", "--seeds", 1, *TINY[2:], "--method", "frozen", "--backbone", "dinov3", "--task", TASK)
 prepare = partial(data_files.prepare, TASK)
 manifest = partial(data_files.manifest, TASK)
 

@@ -25,7 +25,7 @@ from tests.data_files import tiff
 from tests.ohs_files import SCENES, interleaved, write_ohs
 
 TASK = "whu_ohs_cr"
-TRIAL = ("--suite", "all", "--seeds", 1, *TINY[2:], "--method", "frozen", "--backbone", "dinov3", "--task", TASK)
+TRIAL = ("--suite", "smoke", "--seeds", 1, *TINY[2:], "--method", "frozen", "--backbone", "dinov3", "--task", TASK)
 manifest = partial(data_files.manifest, TASK)
 GROUPS = (  # the merged classes as ranges of raw values, in index order
     *(range(1, 3), range(3, 7), range(7, 10), range(10, 15), range(15, 18), range(18, 24), range(24, 25)),

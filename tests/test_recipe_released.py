@@ -224,7 +224,7 @@ def test_the_protocol_decides_which_bands_the_depth_encoder_sees() -> None:
 def test_a_trial_by_the_released_recipe_runs_and_says_so(program: Program, tmp_path: Path) -> None:
     released = [f"protocol.{name}={value}" for name, value in LATER.items()] + ["protocol.photometric=released"]
     settings = [word for setting in released for word in ("--set", setting)]
-    given = ("--suite", "all", "--seeds", 1, *TINY[2:], "--backbone", "dinov3", "--method", "depth_add")
+    given = ("--suite", "smoke", "--seeds", 1, *TINY[2:], "--backbone", "dinov3", "--method", "depth_add")
     for task, told in (("flair_cr", "photometric=released, normalisation=per_image"), ("oem_cc", "channel_order=bgr")):
         result = program(*given, "--task", task, "--results", tmp_path / task, *settings)
         assert result.exit_code == 0, result
@@ -246,7 +246,7 @@ def test_the_released_distortion_of_other_tiles_than_bytes_is_refused_once(progr
         rows.append(replace(row, image_sha256=hashlib.sha256(file.read_bytes()).hexdigest()))
     header = replace(manifest.header, dtype="uint16")
     path.write_bytes(Manifest(header=header, tiles=tuple(rows)).dump())
-    asked = ("--suite", "all", "--seeds", 2, *TINY[2:], "--backbone", "dinov3", "--method", "frozen", "--task")
+    asked = ("--suite", "smoke", "--seeds", 2, *TINY[2:], "--backbone", "dinov3", "--method", "frozen", "--task")
     files = ("flair_cr", "--data-root", tmp_path, "--results", tmp_path / "results", "--set")
     for _ in range(2):  # also when the files have been checked already
         result = program(*asked, *files, "protocol.photometric=released")

@@ -244,7 +244,7 @@ def test_defects_are_named(program: Program, tmp_path: Path, spoil: object) -> N
 
 def test_other_sizes_need_a_choice(program: Program, tmp_path: Path) -> None:
     write_ohs(tmp_path / "raw", scenes=("S1", "T1"))
-    result = prepare(program, tmp_path, "--choose", "scene_size=official")
+    result = program("data", "prepare", TASK, "--raw", tmp_path / "raw", "--out", tmp_path / "data", "--tile", 64)
     assert result.exit_code == 2
     assert "64 x 64 pixels, expected 512 x 512" in result.text
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks.layouts import Column, Layout, Row
+from benchmarks.suites import cell_at
 from harness.evidence import evidence_of
 from harness.records import Record
 from harness.shelf import Found, Shelf
 from harness.split import SOURCE_VAL, TARGET
 from harness.statistics import estimates
-from harness.suite_layouts import cell_at
 
 NOT_RUN, FAILED, INCOMPLETE, ABSENT = "not run", "failed", "incomplete", "–"
 """Gaps: no record; only failed ones; a mean of which a part is missing; an entry that the table does not have."""

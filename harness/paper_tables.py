@@ -15,6 +15,7 @@ from benchmarks.layouts import Column, Layout
 from benchmarks.suites import Cell
 from harness import latex
 from harness.entries import Reading
+from harness.evidence import SELECTIONS
 from harness.plan import Expansion, Request
 from harness.printed import Printed
 from harness.records import Record
@@ -24,8 +25,6 @@ from harness.suite_layouts import layouts_of
 from harness.table_text import Line, caption_of, texts_of
 from harness.tables import ResultTable
 from harness.trial import Trial
-
-SELECTIONS = ("source_val", "last", "oracle")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from benchmarks.layouts import METRICS, Column, Grid, Layout, Place, Row, at_scale, place_of
+from benchmarks.layouts import METRICS, Column, Grid, Layout, Place, Row, at_scale
 from benchmarks.layouts_paper import BACKBONES as BACKBONE_TITLES
-from benchmarks.suites import Cell
+from benchmarks.suites import cell_at
 from harness.cells import Filled
 from harness.plan import Expansion, Request
 from harness.shelf import Shelf
@@ -39,21 +39,6 @@ def layouts_of(request: Request, expansion: Expansion, shelf: Shelf) -> list[Lay
             reduced = _without_sizes(reduced)
         layouts.append(_with_newcomers(reduced, expansion, shelf))
     return layouts
-
-
-def cell_at(row: Row, column: Column) -> Cell | None:
-    """The cell of the trials behind an entry; None where no trial stands behind it alone."""
-    place = place_of(row, column)
-    if place is None or row.published_only or not (place.task and place.backbone and place.method):
-        return None
-    return Cell(
-        task=place.task,
-        backbone=place.backbone,
-        method=place.method,
-        options=place.options,
-        protocol=place.protocol,
-        severity=place.severity,
-    )
 
 
 def _without_sizes(layout: Layout) -> Layout:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tasks import AS_IS, DataSource, Reader, Shift, Task
+from benchmarks.tasks import AS_IS, DataSource, Reader, Shift, Task, short_hash
 from harness.scales import Protocol, Scale
 from harness.zoo import BackboneSpec
 from methods.options import Options
@@ -180,7 +180,7 @@ def canonical(value: Any) -> str:
 
 def digest(value: Any) -> str:
     """First 16 hexadecimal digits of the SHA-256 of the canonical form."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
+    return short_hash(canonical(value))
 
 
 def stream_seed(seed: int, name: str) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tasks import Band
+from benchmarks.tasks import Band, short_hash
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -61,7 +60,7 @@ class Build:
 @cache
 def _sha256(path: Path, changed_ns: int) -> str:
     """Of a file as it was when last changed: a plan asks once for every trial."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return short_hash(path.read_bytes())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,13 +61,14 @@ def cells_of(layouts: Iterable[Layout]) -> tuple[Cell, ...]:
     for layout in layouts:
         for row in layout.rows:
             for column in layout.columns:
-                cell = _cell(row, column)
+                cell = cell_at(row, column)
                 if cell and cell not in cells:
                     cells.append(cell)
     return tuple(cells)
 
 
-def _cell(row: Row, column: Column) -> Cell | None:
+def cell_at(row: Row, column: Column) -> Cell | None:
+    """The cell of the trials behind an entry; None where no trial stands behind it alone."""
     place = place_of(row, column)
     # a column that says only what is shown (parameters, times) adds no trial to those of the others
     if place is None or row.published_only or not (place.task and place.backbone and place.method):

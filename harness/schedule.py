@@ -11,6 +11,7 @@ import math
 import pkgutil
 import platform
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,7 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from filelock import FileLock, Timeout
 
@@ -26,6 +27,9 @@ from harness.records import Record, RecordStore, failed_record
 from harness.scales import Scale
 from harness.status import Status
 from harness.trial import Trial
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 log = logging.getLogger(__name__)
 
@@ -202,6 +206,7 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         """Take the signals over, but for one that is ignored."""
         self.before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
         self.take()
         return self
 
@@ -215,11 +220,17 @@ class Interrupts:
         """Give them back."""
         for number, handler in self.before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = self.hook
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         again, self.seen = self.seen, True
         if self.at_once or again:
             raise KeyboardInterrupt
+
+    def _unraisable(self, what: UnraisableHookArgs) -> None:
+        # Python swallows what a callback of the garbage collector raises and prints its traceback; `check` raises it
+        if not isinstance(what.exc_value, KeyboardInterrupt):
+            self.hook(what)
 
     def check(self) -> None:
         """Raise again what was swallowed."""

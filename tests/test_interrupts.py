@@ -76,6 +76,12 @@ def test_an_interrupt_keeps_whole_records_writes_the_tables_and_can_go_on(
     assert {name: after[name] for name in before} == before
 
 
+def test_an_interrupt_in_a_callback_that_swallows_it_is_heard_and_prints_no_traceback(tmp_path: Path) -> None:
+    start_by = ("-c", STUBBED, "unheard", tmp_path)
+    with start(tmp_path / "results", *start_by, options=(*SUITE, "--executor", "local")) as process:
+        assert_interrupted(process, tmp_path / "results")
+
+
 @pytest.mark.slow
 def test_ctrl_c_ends_what_does_not_listen_too(tmp_path: Path) -> None:
     with begin("stubborn", tmp_path, "--executor", "ray", "--workers", 1) as process:

@@ -212,13 +212,13 @@ def test_the_list_tells_size_and_time(program: Program, monkeypatch: pytest.Monk
     lines = program("list", "suites").out.splitlines()
     rows = {line.split()[0]: line for line in lines[2:] if line[1] != " "}
     assert set(rows) == set(SUITES)
-    assert re.search(r"all +1 +197 +67 min", rows["all"])
+    assert re.search(r"all +1 +197 +44 min", rows["all"])
     assert re.search(r"severity +3 +90 ", rows["severity"])
 
 
 def test_the_plan_tells_the_time_before_anything_ran(program: Program, tmp_path: Path) -> None:
     said = program("plan", "--suite", "all", "--results", tmp_path).text
-    assert "197 trials of 100 steps each, 0 cached, 197 to run, about 67 min of work" in said
+    assert "197 trials of 50 steps each, 0 cached, 197 to run, about 44 min of work" in said
 
 
 MINE = """

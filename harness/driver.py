@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.tasks import Normalised
 from harness import screen
-from harness.audit_status import renew
 from harness.bench_setup import Setup
 from harness.cluster import run_ray
 from harness.folders import existing_records, scale_folder, whole_records
 from harness.lookup import find, find_methods, find_scale
 from harness.plan import Plan, Request, make_plan
+from harness.preflight import checked
 from harness.progress import Screen, counting
-from harness.records import Record, RecordStore, replace_file, writable
-from harness.relevant import check_released_jitter
+from harness.records import Record, RecordStore, writable
 from harness.schedule import Executor, Outcome, Resources, exclusive, run_local
-from harness.split import split_tiles
 from harness.status import Status
 from harness.suite_driver import write_suite_tables
 from harness.suite_screen import show_suite_tables
@@ -30,9 +27,14 @@ from harness.trial import Trial
 from methods import OWN
 
 if TYPE_CHECKING:  # pandas costs half a second, and only tables need it
+    from harness.paper_tables import PaperTable
     from harness.tables import ResultTable
 
 EXECUTORS: dict[str, Executor] = {"ray": run_ray, "local": run_local}
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+PAGE = "report.html"
+"""The report, in the folder of its scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,42 +79,94 @@ def run_suite(request: Request, running: Running) -> int:
     store = RecordStore(folder / "records", repair=True)
     store.prepare()
     with exclusive(folder):
-        plan = expanded.beside(store, fresh=running.fresh)
-        screen.show_plan(plan)
-        plan = _check_files(plan, folder / "checked.json")
-        _check_distortion(plan)
-        renew([planned.trial for planned in plan.trials if planned.status is Status.CACHED], store)
+        plan = checked(expanded.beside(store, fresh=running.fresh), folder, store)
         pending = plan.pending[: running.max_trials or None]
         # a suite without pending trials leaves MLflow alone: opening it costs seconds
         tracker = Tracker(folder, request.scale) if running.track and pending else None
         outcomes: list[Outcome] = []
         with tracker or nullcontext():
+            began = time.monotonic()
             if pending:
                 with Screen(len(pending), tracker.record if tracker else None) as watcher:
                     outcomes = execute(pending, store, watcher, resources)
+            seconds = time.monotonic() - began
             records = list(store)
-            planned = [planned.trial for planned in plan.trials]
-            tables, paths = _write_tables(records, folder, planned)
-            suite_tables, suite_paths = write_suite_tables(records, folder, request, planned=planned)
+            made = _make(records, folder, request, plan)
             if tracker:
-                for record in records:  # also those of earlier runs, which cost next to nothing
-                    tracker.record(record)
-                tracker.tables([*suite_tables, *tables], [*suite_paths, *paths])
-    keys = {trial.key for trial in planned}
-    if suite_tables:
-        show_suite_tables(suite_tables, suite_paths, folder / "tables", keys)
-    else:
-        screen.show_tables(tables, paths, keys)
-    screen.show_summary(plan, outcomes, f"--scale {request.scale} --results {running.results}")
+                _mirror(tracker, records, made)
+            code = _exit_code(plan, pending, outcomes)
+            if made.suite and code != INTERRUPTED:
+                _write_report(store, folder, changed=bool(outcomes))
+    _show_end(plan, outcomes, seconds, made, running)
     if tracker:
         screen.show_hint("MLflow", ui_command(folder))
-    return _exit_code(plan, pending, outcomes)
+    return code
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """Records of a plan; tables and their Markdown files, of the suite in its own layouts and of each task."""
+
+    records: Sequence[Record]
+    suite: Sequence[PaperTable]
+    suite_paths: Sequence[Path]
+    tasks: Sequence[ResultTable]
+    task_paths: Sequence[Path]
+
+
+def _make(records: Sequence[Record], folder: Path, request: Request, plan: Plan) -> _Made:
+    planned = [each.trial for each in plan.trials]
+    tasks, task_paths = _write_tables(records, folder, planned)
+    suite, suite_paths = write_suite_tables(records, folder, request, planned=planned)
+    return _Made(
+        records=[record for record in records if record.key in plan.keys],
+        suite=suite,
+        suite_paths=suite_paths,
+        tasks=tasks,
+        task_paths=task_paths,
+    )
+
+
+def _mirror(tracker: Tracker, records: Sequence[Record], made: _Made) -> None:
+    for record in records:  # also those of earlier runs, which cost next to nothing
+        tracker.record(record)
+    tracker.tables([*made.suite, *made.tasks], [*made.suite_paths, *made.task_paths])
+
+
+def _write_report(store: RecordStore, folder: Path, *, changed: bool) -> None:
+    """The page of a results folder, unless it is there and nothing was run."""
+    page = folder / PAGE
+    if changed or not page.exists():
+        from harness.report.build import write_report  # pandas and matplotlib
+
+        with screen.console.status("writing the report"):
+            write_report(store, folder.name, page)
+
+
+def _show_end(plan: Plan, outcomes: Sequence[Outcome], seconds: float, made: _Made, running: Running) -> None:
+    """The last screen: tables, how the trials ended, what they say, and where everything is."""
+    from harness.lessons import lessons_of  # scipy and statsmodels
+    from harness.screen_results import show_lessons
+
+    scale = plan.request.scale
+    folder, options = scale_folder(running.results, scale), f"--scale {scale} --results {running.results}"
+    if made.suite:
+        show_suite_tables(made.suite, made.suite_paths, folder / "tables", plan.keys)
+    else:
+        screen.show_tables(made.tasks, made.task_paths, plan.keys)
+    screen.show_summary(plan, outcomes, seconds, options)
+    show_lessons(lessons_of(made.records, scale))
+    page = folder / PAGE
+    there = made.suite and page.exists()
+    screen.show_hint(
+        "report" if there else "report on one page", str(page) if there else f"python run.py report {options}"
+    )
 
 
 def _exit_code(plan: Plan, pending: Sequence[object], outcomes: Sequence[Outcome]) -> int:
     statuses = {outcome.status for outcome in outcomes}
     if Status.INTERRUPTED in statuses or len(outcomes) < len(pending):
-        return 130
+        return INTERRUPTED
     if Status.FAILED in statuses:
         return 1
     return 2 if plan.defective else 0
@@ -218,58 +272,3 @@ def _write_tables(
     tables = build_tables(records, folder.name, planned)
     with writable(folder / "tables"):
         return tables, write_tables(tables, folder / "tables")
-
-
-def _check_files(plan: Plan, remembered: Path) -> Plan:
-    """Read every file the pending trials use once, before any of them trains; what passed is not read again.
-
-    Returns:
-        The plan, in which the trials of defective data are skipped.
-
-    Raises:
-        ValueError: no trial is left.
-    """
-    passed = _read_stamps(remembered)
-    defects: dict[str, str] = {}
-    files = [trial for trial in plan.pending if trial.data.kind == "files"]
-    for trial in {(trial.data_fingerprint, trial.protocol.max_tiles): trial for trial in files}.values():
-        stamp = f"{trial.data_fingerprint}/{trial.protocol.max_tiles}"
-        if stamp in passed or trial.data_fingerprint in defects:
-            continue
-        try:
-            reader = trial.open_reader()
-            if isinstance(reader, Normalised):
-                _ = reader.normalisation  # stored statistics may be of other data
-            split = split_tiles(reader, trial.data.source, trial.data.targets, trial.protocol.max_tiles)
-            with counting("checking data files", len(split.tiles)) as advance:
-                reader.check(split.tiles, advance)
-        except ValueError as defect:
-            defects[trial.data_fingerprint] = str(defect)
-            continue
-        passed.add(stamp)
-        replace_file(remembered, json.dumps(sorted(passed)).encode())
-    if not defects:
-        return plan
-    checked = plan.skip(defects)
-    screen.show_skipped({name: why for name, why in checked.skipped.items() if name not in plan.skipped})
-    return checked
-
-
-def _check_distortion(plan: Plan) -> None:
-    """Look at one tile of each data set whose colours pending trials distort as released, before any of them trains.
-
-    Raises:
-        ValueError: its tiles are no bytes.
-    """
-    distorted = {t.data_fingerprint: t for t in plan.pending if t.protocol.photometric == "released"}
-    for trial in distorted.values():
-        reader = trial.open_reader()
-        first = reader.read(reader.tiles(trial.data.source)[0])
-        check_released_jitter(first.image.dtype, f"the tiles of {trial.task.name}")
-
-
-def _read_stamps(path: Path) -> set[str]:
-    try:
-        return set(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return set()  # nothing is lost: the files are checked again

@@ -35,7 +35,8 @@ def guess(trial: Trial) -> float | None:
     """Seconds of a mini trial, as measured on two cores at work (docs/mini_scale.md); None at other scales."""
     if trial.scale.name != "mini" or not trial.protocol.steps:
         return None
-    build, evaluation, step = 2.0, 2.0, 0.17 if trial.options.needs_depth else 0.13
+    build, evaluation = 2.0, 2.0
+    step = 0.02 + (0.019 if trial.options.needs_depth else 0.014) * trial.protocol.batch_size
     return build + evaluation * trial.protocol.evaluations + step * trial.protocol.steps
 
 

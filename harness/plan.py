@@ -82,6 +82,11 @@ class Plan:
         """Trials without a done record."""
         return [planned.trial for planned in self.trials if planned.status is Status.PLANNED]
 
+    @property
+    def keys(self) -> frozenset[str]:
+        """Keys of all trials."""
+        return frozenset(planned.trial.key for planned in self.trials)
+
     def skip(self, reasons: Mapping[str, str]) -> Plan:
         """The same plan without the pending trials of defective data (fingerprint to defect).
 

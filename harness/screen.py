@@ -138,13 +138,21 @@ def show_tables(tables: Sequence[ResultTable], paths: Sequence[Path], keys: Set[
             show_table(table, path)
 
 
-def show_summary(plan: Plan, outcomes: Sequence[Outcome], where: str) -> None:
-    """How many trials ended how; those that failed, and how to see why (`where`: options that lead to the records)."""
+def show_summary(plan: Plan, outcomes: Sequence[Outcome], seconds: float, where: str) -> None:
+    """How many trials ended how, and how fast; those that failed, and how to see why.
+
+    Args:
+        plan: what was to run.
+        outcomes: of what ran.
+        seconds: it took, with the start of its executor.
+        where: options that lead to the records.
+    """
     ended = {outcome.trial.key: outcome.status for outcome in outcomes}
     counts = Counter(ended.get(planned.trial.key, planned.status) for planned in plan.trials)
     if outcomes:
         text = ", ".join(f"{counts[status]} [{COLOURS[status]}]{status}[/]" for status in Status if counts[status])
-        console.print(f"[bold]trials[/bold]: {text}", soft_wrap=True)
+        pace = f" in {duration(seconds)}, {60 * len(outcomes) / seconds:.1f} per minute"
+        console.print(f"[bold]trials[/bold]: {text}[dim]{pace}[/dim]", soft_wrap=True, highlight=False)
     for outcome in outcomes:
         record = outcome.record
         if record is None or outcome.status is not Status.FAILED:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from harness.compare import Comparison, CostLine, Line
 from harness.leaderboard import Board
+from harness.lessons import Lessons
 from harness.screen import console
 from harness.statistics import LEVEL
 
@@ -53,6 +54,25 @@ def show_boards(boards: Sequence[Board]) -> None:
     """Every board, its tests, and what was left out of it."""
     for board in boards:
         _show_board(board)
+
+
+def show_lessons(lessons: Lessons) -> None:
+    """Every method against the baseline over several tables, and what else there is to be learnt."""
+    if any(verdict.tables > 1 for verdict in lessons.verdicts):
+        table = Table("against the frozen baseline", box=box.SIMPLE)
+        for column in ("mean Δ", "least, most", "better", "worse", "open", "untested"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for one in lessons.verdicts:
+            counts = (one.better, one.worse, one.open, one.untested)
+            span = escape(f"{one.least:+.1f}, {one.most:+.1f}")
+            table.add_row(escape(one.title), f"{one.mean:+.1f}", span, *map(str, counts))
+        console.print(table)
+        _say(
+            "[dim]Δ: target mIoU in points, over the tables in which both stand. Better, worse: tables in which the "
+            "difference is significant; open: tested, and not told apart.[/dim]"
+        )
+    for sentence in lessons.sentences:
+        _say(f"- {escape(sentence)}")
 
 
 def _show_board(board: Board) -> None:

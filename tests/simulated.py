@@ -108,6 +108,11 @@ def simulated_record(trial: Trial, areas_NK3: npt.NDArray[np.int64], **run: Any)
             "inputs": trial.inputs(),
             "labels": trial.labels(),
             "classes": list(trial.data.classes),
+            "points": [
+                {"step": step, "task_loss": 1.0, "auxiliary_loss": 0.0, "miou": {"source_val": 1.0, "target": 1.0}}
+                for step in (1, 2)
+            ],
+            "panels": [],
             "parameters": {"adapter": 1000 * len(trial.method.name), "head": 50},
             "tiles": {"domain": list(of), "scene": [scene for _, scene in tiles], "name": [s for _, s in tiles]},
             "selections": {"last": selection(1), "source_val": selection(2), "oracle": selection(2)},
@@ -115,6 +120,8 @@ def simulated_record(trial: Trial, areas_NK3: npt.NDArray[np.int64], **run: Any)
         run={
             **surroundings(datetime.now(UTC)),
             "step_ms_median": 100.0 + len(trial.method.name),
+            "train_seconds": 1.0,
+            "seconds": 2.0,
             "process_peak_memory_mb": 500.0,
             "device": "cpu",
             **run,

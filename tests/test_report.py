@@ -19,7 +19,7 @@ from tests.pages import Element, parse, pixels
 from tests.report_results import HOSTILE
 
 SECTIONS = (
-    *("ranking", "tables", "breakdown", "cost", "severity", "panels", "routing", "training"),
+    *("summary", "ranking", "suites", "tables", "breakdown", "cost", "severity", "panels", "routing", "training"),
     *("protocol", "audit", "missing"),
 )
 

@@ -80,13 +80,13 @@ def test_all_is_the_union_and_runs_shared_trials_once() -> None:
     assert sum(len(trials(name, settings=LENGTH)) for name in PAPER_NAMES) > len(union)
 
 
-LENGTH = ["protocol.steps=50", "protocol.evaluations=2"]
+LENGTH = ("protocol.steps=100", "protocol.batch_size=8", "protocol.evaluations=2")
 
 
 def test_all_ends_in_time_at_the_mini_scale() -> None:
     seconds = [guess(trial) for trial in trials("all", seeds=0)]
     assert sum(second for second in seconds if second) / 2 < 45 * 60
-    assert {trial.protocol.steps for trial in trials("all")} == {100}
+    assert {(t.protocol.steps, t.protocol.batch_size) for t in trials("all")} == {(50, 4)}
     assert SUITES["all"].protocol == {}, "the reduction is the mini scale's alone"
     for name in ("all", "table4", "table5", "table6", "table7"):
         assert "mini: " in SUITES[name].title
@@ -212,13 +212,13 @@ def test_the_list_tells_size_and_time(program: Program, monkeypatch: pytest.Monk
     lines = program("list", "suites").out.splitlines()
     rows = {line.split()[0]: line for line in lines[2:] if line[1] != " "}
     assert set(rows) == set(SUITES)
-    assert re.search(r"all +1 +197 +44 min", rows["all"])
+    assert re.search(r"all +1 +197 +33 min", rows["all"])
     assert re.search(r"severity +3 +90 ", rows["severity"])
 
 
 def test_the_plan_tells_the_time_before_anything_ran(program: Program, tmp_path: Path) -> None:
     said = program("plan", "--suite", "all", "--results", tmp_path).text
-    assert "197 trials of 50 steps each, 0 cached, 197 to run, about 44 min of work" in said
+    assert "197 trials of 50 steps each, 0 cached, 197 to run, about 33 min of work" in said
 
 
 MINE = """

@@ -2,7 +2,8 @@
 
 Run one with `python run.py --suite table1`; `python run.py plan --suite table1` says beforehand how many trials it has
 and how long they may take. The cells are those of the layouts. At the mini scale the ablations run on `fbp_cs` alone
-(`at="paper"` in `benchmarks.layouts_paper`), and `all` takes 50 steps instead of 200.
+(`at="paper"` in `benchmarks.layouts_paper`), and `all` takes 50 steps of 4 tiles instead of
+200 of 8.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ _TABLES = tuple(
 
 ALL = Suite(
     name="all",
-    title="the paper's tables and figures, one seed; mini: 50 steps, ablations on fbp_cs alone: not a comparison",
+    title="the paper's tables and figures, one seed; mini: 50 small steps, ablations on fbp_cs alone: not a comparison",
     cells=cells_of(PAPER),
     seeds=1,
-    mini={"steps": 50, "evaluations": 2},
+    mini={"steps": 50, "batch_size": 4, "evaluations": 2},
     layouts=PAPER,
 )
 

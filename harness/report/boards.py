@@ -1,4 +1,4 @@
-"""The section with methods over tasks: average ranks, tests on them, interquartile means."""
+"""The sections with methods over tasks: in short, then average ranks, tests on them, interquartile means."""
 
 from __future__ import annotations
 
@@ -7,12 +7,43 @@ import math
 from markupsafe import Markup
 
 from harness.leaderboard import Board, build_boards
+from harness.lessons import lessons_of
 from harness.ranking import Ranking
 from harness.ranking_plot import plot_ranking
 from harness.report.drawings import SCORE, ladder
 from harness.report.findings import Findings
 from harness.report.parts import NOTHING, Choice, Choices, Note, Part, Plot, Section, TableView, number, text
 from harness.report.plots import canvas, svg
+
+
+def summary(found: Findings) -> Section:
+    """What the records say in a few lines."""
+    lessons = lessons_of(found.records, found.scale)
+    rows = [
+        [
+            text(one.title),
+            number(one.mean, "+.1f"),
+            number(one.least, "+.1f"),
+            number(one.most, "+.1f"),
+            *(text(count) for count in (one.better, one.worse, one.open, one.untested)),
+        ]
+        for one in lessons.verdicts
+    ]
+    columns = ["Method", "Mean Δ", "Least", "Most", "Better", "Worse", "Open", "Untested"]
+    table = TableView(
+        caption="Methods against the frozen baseline: Δ of target mIoU in points.", columns=columns, rows=rows
+    )
+    return Section(
+        slug="summary",
+        title="In short",
+        lead=(
+            "Every method against the frozen baseline of its backbone, over all tables in which both stand: in how "
+            "many it is significantly better or worse (p < 0.05, corrected within the table), tested and not told "
+            "apart (open), or not tested for lack of seeds or scenes. Tables weigh alike, however many share a task."
+        ),
+        parts=[*([table] if rows else []), *(Note(text=sentence) for sentence in lessons.sentences)]
+        or [Note(text=NOTHING)],
+    )
 
 
 def ranking(found: Findings) -> Section:

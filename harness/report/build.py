@@ -14,6 +14,7 @@ from harness.report import background, boards, responses, results
 from harness.report.findings import Findings, gather
 from harness.report.gallery import hang, panels, routing
 from harness.report.parts import Section
+from harness.report.suites import suites
 
 WARNINGS = {
     "mini": (
@@ -48,7 +49,9 @@ def sections(found: Findings) -> list[Section]:
     """The sections of the page, in order."""
     galleries = hang(found) if found.comparisons else {}
     return [
+        boards.summary(found),
         boards.ranking(found),
+        suites(found),
         results.tables(found),
         results.breakdown(found),
         responses.cost(found),

@@ -81,6 +81,7 @@ class Findings:
     Args:
         scale: name of the scale.
         store: where attachments are read when a section asks.
+        records: every record, in full.
         done: finished records that tables show, without their arrays.
         failed: those that failed.
         stale: number of finished records that tables leave out: an older source, version or weights of the same row.
@@ -91,6 +92,7 @@ class Findings:
 
     scale: str
     store: RecordStore
+    records: tuple[Record, ...]
     done: tuple[Record, ...]
     failed: tuple[Record, ...]
     stale: int
@@ -130,6 +132,7 @@ def gather(store: RecordStore, scale: str) -> Findings:
     return Findings(
         scale=scale,
         store=store,
+        records=tuple(records),
         done=done,
         failed=tuple(record for record in light if record.status is Status.FAILED),
         stale=finished - len(done),

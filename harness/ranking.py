@@ -15,7 +15,8 @@ from scipy import stats
 
 from harness.evidence import Evidence
 from harness.metrics import mean_iou
-from harness.statistics import LEVEL, Bootstrap, Floats, reflected
+from harness.resampling import Bootstrap, reflected
+from harness.statistics import LEVEL, Floats
 
 QUARTER = 0.25
 

@@ -1,7 +1,7 @@
-"""How sure the numbers are: intervals, paired differences with corrected p-values, resampling. Free of torch.
+"""How sure the numbers are: intervals, paired differences, corrected p-values. Free of torch.
 
-Scenes are drawn within their domain and seeds from all seeds; every method meets the same ones, so differences are
-paired. What this assumes, and how often the intervals cover the truth: docs/statistics.md.
+Scenes vary within their domain, and seeds; every method meets the same ones, so differences are paired. What
+this assumes, and how often the intervals cover the truth: docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ from statsmodels.stats.multitest import multipletests
 
 from harness.evidence import Evidence
 from harness.metrics import Areas, mean_iou
-from harness.trial import stream_seed
 
 Floats = npt.NDArray[np.float64]
 Statistic = Callable[[Floats | Areas], Floats]
 """Pooled areas [..., K, 3] to a score [...] or scores [..., M]."""
 
 LEVEL = 0.95
-REPLICATES = 2000
 MIN_SEEDS, MIN_SCENES = 3, 10
 """Below these numbers no difference is marked as significant."""
 MIN_CLASS_SCENES = 3
@@ -157,55 +155,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in values]
 
 
+def strata(domains: Sequence[str]) -> list[npt.NDArray[np.intp]]:
+    """Places of the scenes of each domain, domains by name: what is resampled, or left out, stays within one."""
+    return [np.flatnonzero([domain == name for domain in domains]) for name in sorted(set(domains))]
+
+
 def class_scenes(areas_SNK3: Areas) -> list[int]:
     """In how many scenes each class is labelled [K]."""
     return [int(number) for number in (areas_SNK3[0, :, :, 2] > 0).sum(0)]
-
-
-class Bootstrap:
-    """Resamples scenes within their domain, and seeds; the same draws serve every method (paired).
-
-    Of n scenes n - 1 are drawn with replacement and weigh n / (n - 1), likewise of seeds: without that, few of them
-    vary too little (Rao and Wu 1988). A single scene of a domain, and a single seed, stay as they are.
-
-    Args:
-        domains: the domain of each scene, in the order of the areas given to `replicates`.
-        seeds: number of seeds.
-        stream: names the draws; what is averaged, such as tasks, must not share them.
-    """
-
-    def __init__(self, domains: Sequence[str], seeds: int, stream: str = "") -> None:
-        """Draw all resamples once, from a fixed stream."""
-        generator = np.random.default_rng(stream_seed(0, f"bootstrap/{stream}"))
-        counts = np.ones((REPLICATES, len(domains)))
-        for members in _members(domains):
-            counts[:, members] = _draws(generator, len(members))
-        self.scene_counts = counts
-        self.seed_weights = _draws(generator, seeds) / seeds
-
-    def replicates(self, areas_SNK3: Areas, statistic: Statistic = mean_iou) -> Floats:
-        """Mean over seeds of the pooled statistic, for every resample [R, ...]; areas are [seeds, scenes, K, 3]."""
-        pooled = np.tensordot(self.scene_counts, areas_SNK3.astype(np.float64), axes=(1, 1))
-        return np.asarray(np.einsum("rs,rs...->r...", self.seed_weights, statistic(pooled)))
-
-
-def reflected(value: float, replicates: Floats) -> tuple[float, float]:
-    """Basic bootstrap interval at the 95 % level (Davison and Hinkley 1997, 5.2); NaN where no replicate is defined.
-
-    Resamples are biased as the sample is; reflected at the value, that cancels, where percentiles would double it. For
-    averages over many scenes: of one task, `estimates` covers better (docs/statistics.md).
-    """
-    if np.isnan(replicates).all():
-        return np.nan, np.nan
-    low, high = np.nanquantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(2 * value - high), float(2 * value - low)
-
-
-def _draws(generator: np.random.Generator, number: int) -> Floats:
-    if number < 2:
-        return np.ones((REPLICATES, number))
-    drawn = generator.multinomial(number - 1, [1 / number] * number, REPLICATES)
-    return np.asarray(drawn * (number / (number - 1)))
 
 
 def _jackknife(areas_SNK3: Areas, domains: Sequence[str], statistic: Statistic) -> _Jackknife:
@@ -218,7 +175,7 @@ def _jackknife(areas_SNK3: Areas, domains: Sequence[str], statistic: Statistic) 
     value = statistic(total)
     value = value if value.ndim > 1 else value[:, None]
     influence = np.zeros((*areas.shape[:2], value.shape[1]))
-    for members in _members(domains):
+    for members in strata(domains):
         n = len(members)
         if n < 2:
             continue
@@ -227,10 +184,6 @@ def _jackknife(areas_SNK3: Areas, domains: Sequence[str], statistic: Statistic) 
         left = statistic(rest).reshape(influence[:, members].shape)
         influence[:, members] = left.mean(1, keepdims=True) - left
     return _Jackknife(value=value, influence=influence)
-
-
-def _members(domains: Sequence[str]) -> list[npt.NDArray[np.intp]]:
-    return [np.flatnonzero([domain == name for domain in domains]) for name in sorted(set(domains))]
 
 
 def _estimates(found: _Jackknife, domains: Sequence[str]) -> list[Estimate]:
@@ -245,7 +198,7 @@ def _estimate(value_S: Floats, influence_SN: Floats, domains: Sequence[str]) -> 
     the few degrees of freedom of the seeds kept from spoiling, or sharing in, the many of the scenes.
     """
     mean, seeds = float(value_S.mean()), len(value_S)
-    groups = [members for members in _members(domains) if len(members) > 1]
+    groups = [members for members in strata(domains) if len(members) > 1]
     squares_N = influence_SN.mean(0) ** 2
     by_domain = np.array([(len(g) - 1) / len(g) * squares_N[g].sum() for g in groups])
     freedom = np.array([len(g) - 1 for g in groups])

@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from harness.ranking import interquartile_interval, interquartile_mean
-from harness.statistics import Bootstrap, compare_pairs, differences, estimates
+from harness.resampling import Bootstrap
+from harness.statistics import compare_pairs, differences, estimates
 from tests.simulated import Population, row
 
 

@@ -11,11 +11,10 @@ import pytest
 from scipy import stats
 
 from harness.metrics import iou, mean_accuracy, mean_iou, scores
+from harness.resampling import REPLICATES, Bootstrap, reflected
 from harness.statistics import (
     MIN_SCENES,
     MIN_SEEDS,
-    REPLICATES,
-    Bootstrap,
     Difference,
     all_pairs,
     class_scenes,
@@ -24,7 +23,6 @@ from harness.statistics import (
     differences,
     estimates,
     holm,
-    reflected,
 )
 from tests.simulated import Population, hits, row
 

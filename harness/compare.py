@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from harness.evidence import Evidence, evidence_of, rows_of
+from harness.jackknife import Statistic
 from harness.metrics import iou, mean_accuracy, mean_iou
 from harness.records import Record, RecordStore
 from harness.rows import current, recipe_of, table_of
-from harness.statistics import MIN_CLASS_SCENES, Difference, Statistic, class_scenes, differences, estimates, holm
+from harness.statistics import MIN_CLASS_SCENES, Difference, class_scenes, differences, estimates, holm
 from harness.status import Status
 from methods.options import nearest
 

@@ -54,6 +54,11 @@ class Evidence:
         return f"{inputs['method']}{f'[{extra}]' if extra else ''}@{inputs['backbone']}"
 
     @property
+    def task(self) -> str:
+        """Name of the task."""
+        return str(self.records[0].inputs["task"])
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds, in order."""
         return tuple(int(record.inputs["seed"]) for record in self.records)

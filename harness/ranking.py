@@ -14,9 +14,10 @@ import numpy as np
 from scipy import stats
 
 from harness.evidence import Evidence
+from harness.jackknife import Floats
 from harness.metrics import mean_iou
 from harness.resampling import Bootstrap, reflected
-from harness.statistics import LEVEL, Floats
+from harness.statistics import LEVEL
 
 QUARTER = 0.25
 

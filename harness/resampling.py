@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harness.jackknife import Floats, Statistic, strata
 from harness.metrics import Areas, mean_iou
-from harness.statistics import LEVEL, Floats, Statistic, strata
+from harness.statistics import LEVEL
 from harness.trial import stream_seed
 
 REPLICATES = 2000

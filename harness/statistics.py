@@ -6,21 +6,17 @@ this assumes, and how often the intervals cover the truth: docs/statistics.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 from scipy import optimize, special
 from statsmodels.stats.multitest import multipletests
 
 from harness.evidence import Evidence
+from harness.jackknife import Floats, Jackknife, Statistic, jackknife, joined, strata
 from harness.metrics import Areas, mean_iou
-
-Floats = npt.NDArray[np.float64]
-Statistic = Callable[[Floats | Areas], Floats]
-"""Pooled areas [..., K, 3] to a score [...] or scores [..., M]."""
 
 LEVEL = 0.95
 MIN_SEEDS, MIN_SCENES = 3, 10
@@ -71,17 +67,6 @@ class Difference(Estimate):
         return self.p_holm < 1 - LEVEL
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Jackknife:
-    """A statistic by seed [S, M], and what each scene contributes to it [S, N, M] (0 where its domain has no other)."""
-
-    value: Floats
-    influence: Floats
-
-    def __sub__(self, other: _Jackknife) -> _Jackknife:
-        return _Jackknife(value=self.value - other.value, influence=self.influence - other.influence)
-
-
 def estimates(areas_SNK3: Areas, domains: Sequence[str], statistic: Statistic = mean_iou) -> list[Estimate]:
     """Scores with intervals, which end at 0 and 100.
 
@@ -90,8 +75,48 @@ def estimates(areas_SNK3: Areas, domains: Sequence[str], statistic: Statistic = 
         domains: the domain of each scene.
         statistic: what is estimated; a list of one for a single score.
     """
-    found = _estimates(_jackknife(areas_SNK3, domains, statistic), domains)
-    return [replace(e, low=float(np.clip(e.low, 0, 100)), high=float(np.clip(e.high, 0, 100))) for e in found]
+    return [_within(estimate) for estimate in _estimates(jackknife(areas_SNK3, domains, statistic))]
+
+
+def mean_estimate(rows: Sequence[Evidence], statistic: Statistic = mean_iou) -> Estimate | None:
+    """The mean of a score over rows, such as a method's over its tasks, over the seeds that all have; None without one.
+
+    Scenes of different tasks are independent. Rows of one task meet the same scenes, so that what a scene contributes
+    to each of them adds up. The rows stay as they are: it says nothing of a task that is not among them.
+
+    Args:
+        rows: each of one method on one task.
+        statistic: what is averaged, a single score.
+    """
+    seeds = common_seeds(rows)
+    parts = [_of_row(row.only(seeds), statistic) for row in rows]
+    return _within(_estimates(joined(rows, parts))[0]) if seeds else None
+
+
+def mean_difference(pairs: Sequence[tuple[Evidence, Evidence]], statistic: Statistic = mean_iou) -> Difference | None:
+    """The mean over pairs of the paired difference, the first minus the second, over the seeds that all of them have.
+
+    Args:
+        pairs: rows of the same scenes, a pair for each task; see `mean_estimate`.
+        statistic: what is compared, a single score.
+
+    Raises:
+        ValueError: two rows of a pair are not of the same scenes.
+    """
+    for mine, theirs in pairs:
+        _refuse_other_scenes(mine, theirs)
+    seeds = common_seeds([row for pair in pairs for row in pair])
+    if not seeds:
+        return None
+    parts = [_of_row(one.only(seeds), statistic) - _of_row(other.only(seeds), statistic) for one, other in pairs]
+    whole = joined([one for one, _ in pairs], parts)
+    return Difference(**vars(_estimates(whole)[0]), seeds=len(seeds), scenes=len(whole.domains))
+
+
+def common_seeds(rows: Iterable[Evidence]) -> list[int]:
+    """The seeds that all rows have, in order."""
+    sets = [set(row.seeds) for row in rows]
+    return sorted(set.intersection(*sets)) if sets else []
 
 
 def differences(
@@ -108,15 +133,14 @@ def differences(
     Raises:
         ValueError: the rows are not of the same scenes.
     """
-    if mine.scenes != theirs.scenes:
-        raise ValueError(f"{mine.title} and {theirs.title} were evaluated on different scenes: they cannot be compared")
-    seeds = sorted(set(mine.seeds) & set(theirs.seeds))
+    _refuse_other_scenes(mine, theirs)
+    seeds = common_seeds([mine, theirs])
     if not seeds:
         return []
     kept = [i for i, name in enumerate(mine.domains) if domain in ("", name)]
     domains = [mine.domains[i] for i in kept]
-    parts = [_jackknife(row.only(seeds).areas[:, kept], domains, statistic) for row in (mine, theirs)]
-    found = _estimates(parts[0] - parts[1], domains)
+    parts = [jackknife(row.only(seeds).areas[:, kept], domains, statistic) for row in (mine, theirs)]
+    found = _estimates(parts[0] - parts[1])
     return [Difference(**vars(estimate), seeds=len(seeds), scenes=len(kept)) for estimate in found]
 
 
@@ -155,40 +179,28 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in values]
 
 
-def strata(domains: Sequence[str]) -> list[npt.NDArray[np.intp]]:
-    """Places of the scenes of each domain, domains by name: what is resampled, or left out, stays within one."""
-    return [np.flatnonzero([domain == name for domain in domains]) for name in sorted(set(domains))]
-
-
 def class_scenes(areas_SNK3: Areas) -> list[int]:
     """In how many scenes each class is labelled [K]."""
     return [int(number) for number in (areas_SNK3[0, :, :, 2] > 0).sum(0)]
 
 
-def _jackknife(areas_SNK3: Areas, domains: Sequence[str], statistic: Statistic) -> _Jackknife:
-    """Leave each scene out in turn, the others of its domain standing in for it.
-
-    The influences of a domain sum to 0 and their squares, times (n - 1) / n, to its variance (Rust and Rao 1996, JKn).
-    """
-    areas = areas_SNK3.astype(np.float64)
-    total = areas.sum(1)
-    value = statistic(total)
-    value = value if value.ndim > 1 else value[:, None]
-    influence = np.zeros((*areas.shape[:2], value.shape[1]))
-    for members in strata(domains):
-        n = len(members)
-        if n < 2:
-            continue
-        inside = areas[:, members].sum(1, keepdims=True)
-        rest = total[:, None] - inside + (inside - areas[:, members]) * (n / (n - 1))
-        left = statistic(rest).reshape(influence[:, members].shape)
-        influence[:, members] = left.mean(1, keepdims=True) - left
-    return _Jackknife(value=value, influence=influence)
+def _within(score: Estimate) -> Estimate:
+    """The estimate of a score, whose interval ends where scores do."""
+    return replace(score, low=float(np.clip(score.low, 0, 100)), high=float(np.clip(score.high, 0, 100)))
 
 
-def _estimates(found: _Jackknife, domains: Sequence[str]) -> list[Estimate]:
+def _refuse_other_scenes(mine: Evidence, theirs: Evidence) -> None:
+    if mine.scenes != theirs.scenes:
+        raise ValueError(f"{mine.title} and {theirs.title} were evaluated on different scenes: they cannot be compared")
+
+
+def _of_row(row: Evidence, statistic: Statistic) -> Jackknife:
+    return jackknife(row.areas, row.domains, statistic)
+
+
+def _estimates(found: Jackknife) -> list[Estimate]:
     number = found.value.shape[1]
-    return [_estimate(found.value[:, m], found.influence[:, :, m], domains) for m in range(number)]
+    return [_estimate(found.value[:, m], found.influence[:, :, m], found.domains) for m in range(number)]
 
 
 def _estimate(value_S: Floats, influence_SN: Floats, domains: Sequence[str]) -> Estimate:

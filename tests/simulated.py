@@ -179,11 +179,16 @@ def hits(shares: npt.ArrayLike, out_of: int = 10_000) -> npt.NDArray[np.int64]:
 
 
 def row(
-    areas: npt.NDArray[np.int64], domains: Sequence[str], seeds: Sequence[int] = (), title: str = "frozen"
+    areas: npt.NDArray[np.int64],
+    domains: Sequence[str],
+    seeds: Sequence[int] = (),
+    title: str = "frozen",
+    task: str = "fbp_cs",
 ) -> Evidence:
     """Evidence with these areas; seeds 0, 1, ... if none are given."""
     seeds = seeds or range(len(areas))
-    plan = make_plan(Request(suite="smoke", scale="test", methods=[title], seeds=max(seeds) + 1), None)
+    request = Request(suite="smoke", scale="test", tasks=[task], methods=[title], seeds=max(seeds) + 1)
+    plan = make_plan(request, None)
     trials = {planned.trial.seed: planned.trial for planned in plan.trials}
     blank = np.ones((4, len(trials[0].data.classes), 3), np.int64)
     return replace(

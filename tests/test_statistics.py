@@ -23,6 +23,8 @@ from harness.statistics import (
     differences,
     estimates,
     holm,
+    mean_difference,
+    mean_estimate,
 )
 from tests.simulated import Population, hits, row
 
@@ -111,6 +113,79 @@ def test_scores_of_a_list_are_estimated_each_alone() -> None:
     assert [e.mean for e in whole] == pytest.approx(np.mean([scores(s.sum(0)).iou for s in areas], axis=0))
     (macc,) = estimates(areas, domains, mean_accuracy)
     assert macc.mean == pytest.approx(np.mean([scores(s.sum(0)).macc for s in areas]))
+
+
+# --- Averages
+
+
+def test_an_average_over_tasks_has_the_variance_of_their_sum() -> None:
+    rng = np.random.default_rng(18)
+    one, two = rng.uniform(0.2, 0.8, 7).round(4), rng.uniform(0.1, 0.9, 12).round(4)
+    rows = [row(hits([one]), ["a"] * 7), row(hits([two]), ["a"] * 12, task="flair_cr")]
+    found = mean_estimate(rows)
+    assert found
+    parts = np.array([(100 / 2) ** 2 * x.var(ddof=1) / len(x) for x in (one, two)])
+    freedom = parts.sum() ** 2 / (parts**2 / np.array([6, 11])).sum()
+    assert found.mean == pytest.approx(50 * (one.mean() + two.mean()))
+    assert found.high - found.mean == pytest.approx(stats.t.ppf(0.975, freedom) * math.sqrt(parts.sum()), rel=1e-9)
+
+
+def test_what_seeds_share_over_tasks_stays_in_their_average() -> None:
+    skill = np.array([[-0.03, 0.0, 0.03], [-0.02, 0.05, -0.03]])  # of three seeds on either task
+    scene = np.array([-0.2, -0.1, 0.0, 0.1, 0.2])
+    rows = [
+        row(hits(0.5 + own[:, None] + scene[None]), ["a"] * 5, task=task)
+        for own, task in zip(skill, ("fbp_cs", "flair_cr"), strict=True)
+    ]
+    found = mean_estimate(rows)
+    assert found
+    by_scenes = stats.t.ppf(0.975, 8) * 100 * math.sqrt(2 * scene.var(ddof=1) / 5) / 2
+    by_seeds = stats.t.ppf(0.975, 2) * 100 * skill.mean(0).std(ddof=1) / math.sqrt(3)
+    assert found.high - found.mean == pytest.approx(math.hypot(by_scenes, by_seeds), rel=1e-9)
+
+
+def test_rows_of_one_task_meet_the_same_scenes_and_average_no_luck_away() -> None:
+    world = Population(seed_spread=0.1)
+    rng = np.random.default_rng(19)
+    domains = world.domains(12)
+    mine = row(world.method(rng, world.scenes(rng, domains), 3), domains)
+    for statistic in (mean_iou, mean_accuracy):
+        (alone,) = estimates(mine.areas, domains, statistic)
+        assert mean_estimate([mine], statistic) == alone
+        twice = mean_estimate([mine, row(mine.areas, domains, title="lora")], statistic)
+        assert twice
+        assert (twice.mean, twice.low, twice.high) == pytest.approx((alone.mean, alone.low, alone.high))
+    other = mean_estimate([mine, row(mine.areas, domains, task="flair_cr")])
+    (alone,) = estimates(mine.areas, domains)
+    assert other
+    assert other.high - other.low < 0.95 * (alone.high - alone.low), "as if it were of scenes of its own"
+
+
+def test_an_average_is_over_the_seeds_that_all_rows_have() -> None:
+    shares = np.random.default_rng(20).uniform(0.2, 0.8, (3, 6)).round(2)
+    whole = row(hits(shares), ["a"] * 6, seeds=(0, 1, 2))
+    part = row(hits(shares[1:]), ["a"] * 6, seeds=(1, 2), task="flair_cr")
+    found = mean_estimate([whole, part])
+    assert found
+    assert found.mean == pytest.approx(100 * shares[1:].mean())
+    assert mean_estimate([whole, row(hits(shares[:1]), ["a"] * 6, seeds=(5,), task="flair_cr")]) is None
+
+
+def test_an_average_of_differences_is_paired_within_each_task() -> None:
+    shares = np.random.default_rng(21).uniform(0.2, 0.8, (2, 3, 9)).round(2)
+    base = [row(hits(own), ["a"] * 9, task=task) for own, task in zip(shares, ("fbp_cs", "flair_cr"), strict=True)]
+    better = [
+        row(hits(own + gain), ["a"] * 9, title="lora", task=each.task)
+        for own, gain, each in zip(shares, (0.05, 0.11), base, strict=True)
+    ]
+    found = mean_difference(list(zip(better, base, strict=True)))
+    assert found
+    assert (found.mean, found.low, found.high) == pytest.approx((8, 8, 8))
+    assert (found.seeds, found.scenes) == (3, 18)
+    (alone,) = differences(better[0], base[0])
+    assert mean_difference([(better[0], base[0])]) == alone
+    with pytest.raises(ValueError, match="different scenes"):
+        mean_difference([(better[0], row(hits(shares[0, :, :4]), ["a"] * 4))])
 
 
 # --- Edges

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks.catalogue import TASKS
 from harness.ranking import interquartile_interval, interquartile_mean
 from harness.resampling import Bootstrap
-from harness.statistics import compare_pairs, differences, estimates
+from harness.statistics import compare_pairs, differences, estimates, mean_estimate
 from tests.simulated import Population, row
 
 
@@ -54,6 +55,25 @@ def test_a_method_against_itself_is_significant_one_time_in_twenty(scenes: int, 
         significant += differences(one, other)[0].p < 0.05
     low, high = binomial_bounds(0.05, repetitions, slack=0.01)
     assert low - 0.01 <= significant / repetitions <= high
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("tasks", "scenes"), [(3, 10), (3, 20), (7, 20)])
+def test_intervals_of_averages_cover_the_truth_as_often_as_they_say(tasks: int, scenes: int) -> None:
+    world = Population(seed_spread=0.1)
+    truth, domains = world.truth(scenes), world.domains(scenes)
+    blank = np.zeros((3, scenes, 7, 3), np.int64)
+    rows = [row(blank, domains, task=name) for name in sorted(TASKS)[:tasks]]
+    rng = np.random.default_rng([22, tasks, scenes])
+    repetitions = 600
+    covered = 0
+    for _ in range(repetitions):
+        drawn = [replace(each, areas=world.method(rng, world.scenes(rng, domains), 3)) for each in rows]
+        estimate = mean_estimate(drawn)
+        assert estimate
+        covered += estimate.low <= truth <= estimate.high
+    low, high = binomial_bounds(0.95, repetitions, slack=0.01)
+    assert low <= covered / repetitions <= high + 0.01, "more is allowed: with few seeds it errs on the safe side"
 
 
 @pytest.mark.slow

@@ -86,8 +86,9 @@ class Column:
             training, `step_ms` (median), `memory` (peak of the process, in MB), or `gap` (what choosing the checkpoint
             on the target would add to mIoU).
         selection: the rule that chose the checkpoint; empty for the table's.
-        average: the mean over all other columns of its metric; it has no place.
-        minus: label of the column whose value is taken away: a difference of two columns.
+        average: the mean over all other columns of its metric, over the seeds that all have; it has no place.
+        minus: label of the column whose value is taken away: a difference of two columns of the same group, paired over
+            the seeds that both have and their scenes, which must be the same.
         at: the one scale that has it; empty for every scale.
     """
 

@@ -2,6 +2,7 @@ r"""LaTeX tables that need `booktabs` and nothing else, and a document around th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -17,9 +18,11 @@ _SIGNS = {
     "×": r"$\times$",
     "Δ": r"$\Delta$",
     "≤": r"$\le$",
+    "*": r"$^{*}$",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
 }
+_MINUS = re.compile(r"(?<!\w)-(?=\d)")
 
 
 def escape(text: str) -> str:
@@ -100,5 +103,6 @@ def _heads(heads: Sequence[tuple[str, str]], corner: Sequence[str]) -> list[str]
 
 def _entry(entry: tuple[str, bool, str]) -> str:
     text, bold, codes = entry
+    text = _MINUS.sub("−", text)
     shown = rf"\textbf{{{escape(text)}}}" if bold else escape(text)
     return shown + (rf"\textsuperscript{{{escape(codes)}}}" if codes else "")

@@ -14,7 +14,7 @@ import pandas as pd
 from benchmarks.layouts import Column, Layout
 from benchmarks.suites import Cell
 from harness import latex
-from harness.entries import Reading
+from harness.entries import Entry, Reading
 from harness.evidence import SELECTIONS
 from harness.plan import Expansion, Request
 from harness.printed import Printed
@@ -22,7 +22,7 @@ from harness.records import Record
 from harness.rows import current, refuse_mixed
 from harness.shelf import Shelf, told_shift
 from harness.suite_layouts import layouts_of
-from harness.table_text import Line, caption_of, texts_of
+from harness.table_text import Line, Text, caption_of, texts_of
 from harness.tables import ResultTable
 from harness.trial import Trial
 
@@ -133,27 +133,16 @@ def _table(layout: Layout, shelf: Shelf, style: Style) -> PaperTable:
     scale = shelf.expansion.scale
     wanted = scale.name == "paper" if style.published is None else style.published
     printed = Printed(layout) if wanted and layout.published else None
-    read = {rule: Reading(shelf, rule).table(layout) for rule in style.selections}
-    lines = [
-        Line(row=row, rule=rule, entries=read[rule][i])
-        for i, row in enumerate(layout.rows)
-        for rule in style.selections
-    ]
+    lines = _lines(layout, shelf, style)
     records = {record.key: record for line in lines for entry in line.entries for record in entry.records}
     refuse_mixed(f"table {layout.name}", records.values())
     heads, texts = texts_of(layout, lines, printed, scale.name)
     labels, corner = _labels(layout, lines, style)
-    said, asked = _changes(shelf)
-    heading = f"{scale.title} ({_data(shelf)}) · {layout.title}" + (f" · {said}" if said else "")
+    name, heading = _titles(layout, shelf)
     caption = caption_of(layout, lines, list(records.values()), style.selections)
     notes = printed.footnotes(text.codes for line in texts for text in line) if printed else ""
     caption = f"{caption} {notes}".strip()
-    files = "files" if shelf.kind == "files" and scale.scenes else ""
-    name = "-".join(
-        filter(None, (layout.name, files, re.sub(r"[^\w.+-]+", "-", asked.replace("protocol.", "").replace("=", ""))))
-    )
     display = [[*label, *(text.plain for text in line)] for label, line in zip(labels, texts, strict=True)]
-    first = 1 if corner[0] == "Group" else 0
     return PaperTable(
         name=name,
         heading=heading,
@@ -161,21 +150,54 @@ def _table(layout: Layout, shelf: Shelf, style: Style) -> PaperTable:
         values=pd.DataFrame(_values(layout, lines, printed, labels, corner)),
         display=pd.DataFrame(display, columns=[*corner, *(" ".join(filter(None, head)) for head in heads)], dtype=str),
         keys=frozenset(records),
-        latex=latex.table(
-            label=name,
-            caption=heading,
-            notes=caption,
-            heads=heads,
-            corner=corner[first:],
-            rows=[
-                (line.row.group, label[first:], [(text.text, text.bold, text.codes) for text in entries])
-                for line, label, entries in zip(lines, labels, texts, strict=True)
-            ],
-        ),
+        latex=_latex(name, heading, caption, heads, corner, list(zip(lines, labels, texts, strict=True))),
         bold=frozenset(
             (i, j + len(corner)) for i, line in enumerate(texts) for j, text in enumerate(line) if text.bold
         ),
         ends=_ends(lines),
+    )
+
+
+def _lines(layout: Layout, shelf: Shelf, style: Style) -> list[Line]:
+    """The rows, each at every checkpoint shown."""
+    read = {rule: Reading(shelf, rule).table(layout) for rule in style.selections}
+    return [
+        Line(row=row, rule=rule, entries=read[rule][i])
+        for i, row in enumerate(layout.rows)
+        for rule in style.selections
+    ]
+
+
+def _titles(layout: Layout, shelf: Shelf) -> tuple[str, str]:
+    """File name without suffix, and heading."""
+    scale = shelf.expansion.scale
+    said, asked = _changes(shelf)
+    heading = f"{scale.title} ({_data(shelf)}) · {layout.title}" + (f" · {said}" if said else "")
+    files = "files" if shelf.kind == "files" and scale.scenes else ""
+    changes = re.sub(r"[^\w.+-]+", "-", asked.replace("protocol.", "").replace("=", ""))
+    return "-".join(filter(None, (layout.name, files, changes))), heading
+
+
+def _latex(
+    name: str,
+    heading: str,
+    caption: str,
+    heads: Sequence[tuple[str, str]],
+    corner: Sequence[str],
+    rows: Sequence[tuple[Line, Sequence[str], Sequence[Text]]],
+) -> str:
+    """The table for LaTeX, where groups have rows of their own."""
+    first = 1 if corner[0] == "Group" else 0
+    return latex.table(
+        label=name,
+        caption=heading,
+        notes=caption,
+        heads=heads,
+        corner=corner[first:],
+        rows=[
+            (line.row.group, label[first:], [(text.text, text.bold, text.codes) for text in entries])
+            for line, label, entries in rows
+        ],
     )
 
 
@@ -198,7 +220,7 @@ def _values(
     layout: Layout, lines: Sequence[Line], printed: Printed | None, labels: Sequence[Sequence[str]], corner: list[str]
 ) -> list[dict[str, Any]]:
     """Full precision, one row per entry: for CSV."""
-    rows = []
+    rows, paired = [], any(column.minus for column in layout.columns)
     for line, label in zip(lines, labels, strict=True):
         for column, entry in zip(layout.columns, line.entries, strict=True):
             number, codes = printed.number(line.row, column) if printed else (None, "")
@@ -208,15 +230,24 @@ def _values(
                     "column": " ".join(filter(None, (column.group, column.label))),
                     "metric": column.metric,
                     "value": entry.value,
-                    "low": None if math.isnan(entry.low) else entry.low,
-                    "high": None if math.isnan(entry.high) else entry.high,
-                    "n": len({record.inputs["seed"] for record in entry.records}),
+                    "low": _known(entry.low),
+                    "high": _known(entry.high),
+                    **({"p_holm": _p_holm(entry)} if paired else {}),
+                    "n": entry.seeds,
                     "failed": entry.failed,
                     "gap": entry.gap,
                     **({"published": number, "flag": codes} if printed else {}),
                 }
             )
     return rows
+
+
+def _known(number: float) -> float | None:
+    return None if math.isnan(number) else number
+
+
+def _p_holm(entry: Entry) -> float | None:
+    return _known(entry.difference.p_holm) if entry.difference else None
 
 
 def _data(shelf: Shelf) -> str:

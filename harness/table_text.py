@@ -12,12 +12,19 @@ from harness.entries import FAILED, INCOMPLETE, NOT_RUN, SCORES, Entry
 from harness.printed import Printed
 from harness.records import Record
 from harness.scales import Protocol
+from harness.statistics import MIN_SCENES, MIN_SEEDS
 
 _CHOSEN = {
     "source_val": "chosen on held-out source scenes",
     "last": "of the final weights",
     "oracle": "chosen on the target: not to be had in earnest",
 }
+
+_PAIRED = (
+    "Differences are paired over the scenes and seeds that both columns have; * marks p < 0.05, corrected by Holm's "
+    "method for all differences of the table at that checkpoint "
+    f"with {MIN_SEEDS} seeds and {MIN_SCENES} scenes or more."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,16 +106,22 @@ def _digits(column: Column, entries: Sequence[Entry]) -> int:
 def _entry(entry: Entry, digits: int, column: Column, common: int) -> str:
     if entry.value is None:
         return entry.gap
-    sign = "+" if column.minus or column.metric == "gap" else ""
-    text = f"{entry.value + 0.0:{sign}.{digits}f}"
-    if not math.isnan(entry.low):
-        text += f" [{entry.low:.{digits}f}, {entry.high:.{digits}f}]"
-    if column.average or column.minus or column.metric == "parameters":
+    form = f"{'+' if column.minus or column.metric == 'gap' else ''}.{digits}f"
+    text = f"{entry.value + 0.0:{form}}"
+    if _bracketed(column, entry):
+        text += f" [{entry.low:{form}}, {entry.high:{form}}]"
+    if entry.difference and entry.difference.significant:
+        text += "*"
+    if column.metric == "parameters":
         return text
-    n = len(entry.records)
-    short = f"n={n}" if n != common else ""
+    short = f"n={entry.seeds}" if entry.seeds != common else ""
     failed = f"{entry.failed} {FAILED}" if entry.failed else ""
     return f"{text} ({', '.join(filter(None, (short, failed)))})" if short or failed else text
+
+
+def _bracketed(column: Column, entry: Entry) -> bool:
+    """Whether its interval is shown: that of a gap is for the CSV, as it takes the checkpoints chosen as given."""
+    return column.metric != "gap" and not math.isnan(entry.low)
 
 
 def _common_seeds(layout: Layout, lines: Sequence[Line]) -> int:
@@ -123,7 +136,7 @@ def _seed_counts(layout: Layout, lines: Sequence[Line]) -> set[int]:
         for column, entry in zip(layout.columns, line.entries, strict=True)
         if column.metric != "parameters" and entry.records
     ]
-    return {len({record.inputs["seed"] for record in entry.records}) for entry in entries}
+    return {entry.seeds for entry in entries}
 
 
 def caption_of(layout: Layout, lines: Sequence[Line], records: Sequence[Record], rules: Sequence[str]) -> str:
@@ -145,10 +158,7 @@ def caption_of(layout: Layout, lines: Sequence[Line], records: Sequence[Record],
         "mIoU and mAcc in %, pooled over all target tiles.",
         f"Checkpoint {rule}.",
         f"n = {', '.join(map(str, seeds))} seed(s)." if seeds else "",
-        "Brackets: 95 % intervals over target scenes and seeds." if seeds and max(seeds) > 1 else "",
-        "Gap: what choosing the checkpoint on the target would add, mean over the row."
-        if layout.columns[-1].average
-        else "",
+        *_of_statistics(layout, lines),
         f"Params: trainable, without the head, which has {_span(heads)}." if heads else "",
         "Bold: best of its group." if any(_comparable(column) for column in layout.columns) else "",
         f"Gaps: {', '.join(named)}." if named else "",
@@ -157,6 +167,26 @@ def caption_of(layout: Layout, lines: Sequence[Line], records: Sequence[Record],
         audit_text(records) if records else "",
     ]
     return " ".join(filter(None, parts))
+
+
+def _of_statistics(layout: Layout, lines: Sequence[Line]) -> list[str]:
+    """What brackets, averages, differences and the gap mean, where they are shown."""
+    shown = [
+        (column, entry)
+        for line in lines
+        for column, entry in zip(layout.columns, line.entries, strict=True)
+        if entry.value is not None
+    ]
+    bracketed = [column for column, entry in shown if _bracketed(column, entry)]
+    means, counts = any(column.average for column, _ in shown), _seed_counts(layout, lines)
+    tasks = "; those of an average are about its own columns" if any(column.average for column in bracketed) else ""
+    gap = any(column.average and column.metric == "gap" for column in layout.columns)
+    return [
+        f"Brackets: 95 % intervals over target scenes and seeds{tasks}." if bracketed else "",
+        "Averages are over the seeds that all their entries have." if means and len(counts) > 1 else "",
+        _PAIRED if any(entry.difference for _, entry in shown) else "",
+        "Gap: what choosing the checkpoint on the target would add, mean over the row." if gap else "",
+    ]
 
 
 def _span(counts: Sequence[int]) -> str:

@@ -36,7 +36,7 @@ def simulate(results: Path, gain: Callable[[Trial], float | None], **request: ob
     """Records of the trials that have a gain, on the same 12 scenes in each task; by task, method, queries and seed."""
     store = RecordStore(results / "test" / "records")
     plan = make_plan(Request(**{"scale": "test", "seeds": 3, **request}), None)  # type: ignore[arg-type]
-    made = {}
+    made: dict[tuple[str, ...], Record] = {}
     for trial in (item.trial for item in plan.trials):
         if (better := gain(trial)) is not None:
             names = trial.data.targets

@@ -183,7 +183,7 @@ def track(
     results: Results = Path("results"),
     scale: ScaleName = "mini",
 ) -> None:
-    """Bring MLflow in step with the records: after --no-mlflow, a fault, or a lost database."""
+    """Bring MLflow in step with records, tables and report: after --no-mlflow, `tables`, a fault, a lost database."""
     driver.rebuild_tracking(results, scale)
 
 

@@ -9,8 +9,7 @@ import typer
 
 from harness import screen
 from harness.cli_options import Results, ScaleName
-from harness.driver import PAGE
-from harness.folders import scale_folder, whole_records
+from harness.folders import REPORT, scale_folder, whole_records
 
 
 def report(
@@ -25,5 +24,5 @@ def report(
     store = whole_records(results, scale)
     from harness.report.build import write_report  # pandas and matplotlib
 
-    page = write_report(store, scale, out or scale_folder(results, scale) / PAGE)
+    page = write_report(store, scale, out or scale_folder(results, scale) / REPORT)
     screen.show_hint("report", str(page))

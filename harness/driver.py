@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from harness import screen
 from harness.bench_setup import Setup
 from harness.cluster import run_ray
-from harness.folders import existing_records, scale_folder, whole_records
+from harness.folders import REPORT, existing_records, scale_folder, whole_records
 from harness.lookup import find, find_methods, find_scale
 from harness.plan import Plan, Request, make_plan
 from harness.preflight import checked
@@ -33,8 +33,6 @@ if TYPE_CHECKING:  # pandas costs half a second, and only tables need it
 EXECUTORS: dict[str, Executor] = {"ray": run_ray, "local": run_local}
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
-PAGE = "report.html"
-"""The report, in the folder of its scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +90,13 @@ def run_suite(request: Request, running: Running) -> int:
             seconds = time.monotonic() - began
             records = list(store)
             made = _make(records, folder, request, plan)
-            if tracker:
-                _mirror(tracker, records, made)
             code = _exit_code(plan, pending, outcomes)
             if made.suite and code != INTERRUPTED:
                 _write_report(store, folder, changed=bool(outcomes))
+            if tracker:
+                for record in records:  # also those of earlier runs, which cost next to nothing
+                    tracker.record(record)
+                tracker.tables(made.tasks, made.task_paths)
     _show_end(plan, outcomes, seconds, made, running)
     if tracker:
         screen.show_hint("MLflow", ui_command(folder))
@@ -127,15 +127,9 @@ def _make(records: Sequence[Record], folder: Path, request: Request, plan: Plan)
     )
 
 
-def _mirror(tracker: Tracker, records: Sequence[Record], made: _Made) -> None:
-    for record in records:  # also those of earlier runs, which cost next to nothing
-        tracker.record(record)
-    tracker.tables([*made.suite, *made.tasks], [*made.suite_paths, *made.task_paths])
-
-
 def _write_report(store: RecordStore, folder: Path, *, changed: bool) -> None:
     """The page of a results folder, unless it is there and nothing was run."""
-    page = folder / PAGE
+    page = folder / REPORT
     if changed or not page.exists():
         from harness.report.build import write_report  # pandas and matplotlib
 
@@ -156,7 +150,7 @@ def _show_end(plan: Plan, outcomes: Sequence[Outcome], seconds: float, made: _Ma
         screen.show_tables(made.tasks, made.task_paths, plan.keys)
     screen.show_summary(plan, outcomes, seconds, options)
     show_lessons(lessons_of(made.records, scale))
-    page = folder / PAGE
+    page = folder / REPORT
     there = made.suite and page.exists()
     screen.show_hint(
         "report" if there else "report on one page", str(page) if there else f"python run.py report {options}"
@@ -183,18 +177,24 @@ def rebuild_tables(results: Path, scale: str) -> None:
 
 
 def rebuild_tracking(results: Path, scale: str) -> None:
-    """Bring MLflow in step with the records of a results folder.
+    """Bring MLflow in step with the records of a results folder, and with the tables of suites that lie there.
 
     Raises:
         ValueError: there are no records, or MLflow cannot be written.
     """
+    from harness.shown_tables import suite_tables  # pandas
+
     store, folder = whole_records(results, scale), scale_folder(results, scale)
     with exclusive(folder):
         records = list(store)
         tables, paths = _write_tables(records, folder)
         with counting("writing to MLflow", len(records)) as advance:
             rebuild(folder, scale, records, tables, paths, advance)
-    screen.show_hint(f"MLflow shows {len(records)} trials and {len(tables)} table(s)", ui_command(folder))
+    lying = suite_tables(folder)
+    for suite, found in lying.items():
+        screen.show_hint(f"suite {suite}", f"{len(found)} table(s) as they lie in {folder / 'tables' / suite}")
+    told = f"{len(records)} trials, {len(tables)} table(s) of tasks, those of {len(lying)} suite(s)"
+    screen.show_hint(f"MLflow shows {told}", ui_command(folder))
 
 
 def bench_trial(executors: Sequence[str], *, workers: int, scale: str, trials: int, stubs: int, as_json: bool) -> None:

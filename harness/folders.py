@@ -7,6 +7,9 @@ from pathlib import Path
 from harness.lookup import find_scale
 from harness.records import RecordStore
 
+REPORT = "report.html"
+"""The page that `report` writes beside a scale's records, unless told otherwise."""
+
 
 def scale_folder(results: Path, scale: str) -> Path:
     """Where a scale's records and tables are."""

@@ -1,36 +1,30 @@
-"""What MLflow shows of the records: one run per trial and one that holds the tables."""
+"""What MLflow shows of a results folder: one run per trial, one with the tables of tasks, one for each suite's."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
 import sqlite3
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from harness.mlflow_record import VERSION, metrics_of, millis_of, name_of, params_of, stamp_of, tags_of
 from harness.records import Record, replace_file
-from harness.split import SOURCE_VAL, TARGET
 from harness.status import Status
-from harness.trial import digest, special
 
 if TYPE_CHECKING:  # pandas costs half a second, and only tables need it
+    from harness.shown_tables import Shown
     from harness.tables import ResultTable
-
-VERSION = 1
-"""Rises when a run's contents change, so that `track` writes older runs again."""
 
 BUSY = 20.0  # seconds to wait for a locked database; MLflow itself waits as long at every call
 TABLES = "tables"
 _NOTE = "See the tab *Artifacts*: each `.json` opens as a table; `files` holds them as Markdown, LaTeX and CSV."
 _ENDED = {Status.DONE: "FINISHED", Status.FAILED: "FAILED"}
-_LONGEST = 5000  # characters of a parameter or tag; MLflow takes 6000 and 8000
 _METRICS, _PARAMS = 900, 100  # per call; MLflow takes 1000 together, 100 of them parameters
 
 
@@ -83,6 +77,7 @@ class View:
         """Open the experiment or make it, and see which runs it holds; `repair` puts a corrupt database aside."""
         self._place, self._name = place, f"dgss-bench/{scale}"
         self._runs: dict[str, list[tuple[str, str]]] = {}  # by trial key: run id and what it shows
+        self._shown: set[str] = set()  # the runs of tables that there should be
         with _faults():
             from mlflow import MlflowClient
 
@@ -110,7 +105,7 @@ class View:
             page = self._client.search_runs([self._experiment], ours, max_results=1000, page_token=token or None)
             for run in page:
                 tags, whole = run.data.tags, run.info.status in _ENDED.values()  # else it was cut short
-                key = TABLES if tags.get("kind") == TABLES else tags.get("trial_key")
+                key = _key_of(tags.get("suite", "")) if tags.get("kind") == TABLES else tags.get("trial_key")
                 if key:
                     self._runs.setdefault(key, []).append((run.info.run_id, tags.get("record", "") if whole else ""))
             token = page.token or None
@@ -128,11 +123,11 @@ class View:
     def write_record(self, record: Record) -> None:
         """Write a record, unless it is there."""
         with _faults():
-            if self._keep(record.key, stamp := _stamp(record)):
+            if self._keep(record.key, stamp := stamp_of(record)):
                 return
-            tags = {"kind": "trial", "trial_key": record.key, "record": stamp, **self._origin, **_tags(record)}
-            started, finished = _millis(record, "started"), _millis(record, "finished")
-            run = self._client.create_run(self._experiment, started, _cut(tags), _name(record)).info.run_id
+            tags = {"kind": "trial", "trial_key": record.key, "record": stamp, **self._origin, **tags_of(record)}
+            started, finished = millis_of(record, "started"), millis_of(record, "finished")
+            run = self._client.create_run(self._experiment, started, tags, name_of(record)).info.run_id
             self._client.log_dict(run, dict(record.inputs), "inputs.json")
             if record.error:
                 self._client.log_text(run, record.error["traceback"], "traceback.txt")
@@ -143,106 +138,60 @@ class View:
     def _log(self, run: str, record: Record, when: int) -> None:
         from mlflow.entities import Metric, Param
 
-        params = [Param(name, value) for name, value in _cut(_params(record)).items()]
-        metrics = [Metric(name, value, when, step) for name, value, step in _metrics(record)]
+        params = [Param(name, value) for name, value in params_of(record).items()]
+        metrics = [Metric(name, value, when, step) for name, value, step in metrics_of(record)]
         for i in range(max(-(-len(metrics) // _METRICS), -(-len(params) // _PARAMS))):
             some = metrics[i * _METRICS : (i + 1) * _METRICS], params[i * _PARAMS : (i + 1) * _PARAMS]
             self._client.log_batch(run, *some)
 
     def write_tables(self, tables: Sequence[ResultTable], paths: Sequence[Path]) -> None:
-        """Write the run that holds the tables, unless it shows just these."""
+        """Write a run with the tables of tasks and, nested in it, one for each suite that has a folder of tables.
+
+        A run that shows just these stays.
+
+        Args:
+            tables: of tasks.
+            paths: their Markdown files.
+        """
+        from harness.shown_tables import shown_tables  # pandas
+
         with _faults():
-            files = [path.with_suffix(suffix) for path in paths for suffix in (".md", ".tex", ".csv")]
-            contents = [file.name.encode() + file.read_bytes() for file in files]
-            stamp = hashlib.sha256(b"".join([b"%d" % VERSION, *contents])).hexdigest()[:16]
-            if self._keep(TABLES, stamp) or not tables:
-                return
-            tags = {"kind": TABLES, "record": stamp, "mlflow.note.content": _NOTE, **self._origin}
-            run = self._client.create_run(self._experiment, tags=tags, run_name=TABLES).info.run_id
-            for table in tables:
-                self._client.log_table(run, table.display, f"{table.name}.json")
-            for file in files:
-                self._client.log_artifact(run, str(file), "files")
-            self._client.set_terminated(run, "FINISHED")
-            self._runs[TABLES] = [(run, stamp)]
+            shown = {_key_of(one.suite): one for one in shown_tables(self._place.folder, tables, paths)}
+            written = {key for key, one in shown.items() if self._show(key, one)}
+            self._shown = set(shown)
+            nested = shown if TABLES in written else written  # a new parent takes over the runs that stay
+            for parent, _ in self._runs.get(TABLES, []):
+                for key in set(nested) - {TABLES}:
+                    self._client.set_tag(self._runs[key][0][0], "mlflow.parentRunId", parent)
+
+    def _show(self, key: str, shown: Shown) -> bool:
+        """Write a run of tables, unless it is there; whether it was written."""
+        stamp = shown.stamp(VERSION)
+        if self._keep(key, stamp) or not shown.files:
+            return False
+        name, suite = (f"{TABLES} · {shown.suite}", {"suite": shown.suite}) if shown.suite else (TABLES, {})
+        tags = {"kind": TABLES, **suite, "record": stamp, "mlflow.note.content": _NOTE, **self._origin}
+        run = self._client.create_run(self._experiment, tags=tags, run_name=name).info.run_id
+        for title, display in shown.tables.items():
+            self._client.log_table(run, display, f"{title}.json")
+        for file in shown.files:
+            self._client.log_artifact(run, str(file), "files")
+        for page in shown.pages:
+            self._client.log_artifact(run, str(page))
+        self._client.set_terminated(run, "FINISHED")
+        self._runs[key] = [(run, stamp)]
+        return True
 
     def prune(self, keys: set[str]) -> None:
-        """Delete the runs of all other trials, unless the store is shared."""
+        """Delete the runs of all other trials, and of tables not written last, unless the store is shared."""
         with _faults():
-            for key in () if self._place.shared else set(self._runs) - keys - {TABLES}:
+            for key in () if self._place.shared else set(self._runs) - keys - self._shown:
                 self._keep(key, "")
 
 
-def _name(record: Record) -> str:
-    """What differs from the defaults comes last, because the list of runs cuts names short."""
-    inputs, extra = record.inputs, special(record.result["labels"])
-    name = f"{inputs['method']} · {inputs['backbone']} · {inputs['task']} · seed {inputs['seed']}"
-    return f"{name} ({extra})" if extra else name
-
-
-def _stamp(record: Record) -> str:
-    """What a run shows. A record just made does not hold the hash of its array file yet."""
-    result = {name: value for name, value in record.result.items() if name != "arrays_sha256"}
-    return digest([VERSION, record.status, result, record.run["finished"]])
-
-
-def _tags(record: Record) -> dict[str, Any]:
-    error = {"error": record.error["type"], "error_message": record.error["message"]} if record.error else {}
-    return {
-        "status": record.status,
-        "port": record.result["labels"]["port"],
-        **{name: record.inputs[name] for name in ("task", "method", "backbone")},
-        **{name: record.run[name] for name in ("commit", "host", "device") if name in record.run},
-        **error,
-    }
-
-
-def _params(record: Record) -> dict[str, Any]:
-    inputs, labels = record.inputs, record.result["labels"]
-    return {
-        **{name: inputs[name] for name in ("task", "backbone", "method", "seed", "scale")},
-        "preset": inputs["options"]["preset"],
-        **{name: labels[name] for name in ("data", "options", "controls", "recipe")},
-        **{f"option.{name}": value for name, value in inputs["options"].items()},
-        **{f"protocol.{name}": value for name, value in inputs["protocol"].items()},
-    }
-
-
-def _metrics(record: Record) -> Iterator[tuple[str, float, int]]:
-    """Name, value and step of everything that is defined; what holds for the whole trial stands at step 0."""
-    values = [(name, value, 0) for name, value in _finals(record).items()]
-    for point in record.result.get("points", []):
-        values += [(f"by_step/{name}", point[name], point["step"]) for name in ("task_loss", "auxiliary_loss")]
-        values += [(f"by_step/mIoU/{domain}", value, point["step"]) for domain, value in point["miou"].items()]
-    yield from ((re.sub(r"[^\w\-./: ]", "_", name), value, step) for name, value, step in values if value is not None)
-
-
-def _finals(record: Record) -> dict[str, Any]:
-    run, result = record.run, record.result
-    values = {}
-    if "selections" in result:
-        scores = {selection: found["scores"] for selection, found in result["selections"].items()}
-        chosen = scores["source_val"]
-        values = {
-            "target_mIoU": chosen[TARGET]["miou"],
-            "source_mIoU": chosen[SOURCE_VAL]["miou"],
-            "last_target_mIoU": scores["last"][TARGET]["miou"],
-            "oracle_target_mIoU": scores["oracle"][TARGET]["miou"],
-            "target_mAcc": chosen[TARGET]["macc"],
-        }
-        values |= {f"mIoU/{name}": score["miou"] for name, score in chosen.items() if name not in (SOURCE_VAL, TARGET)}
-    cost = {"seconds": "seconds", "step_ms": "step_ms_median", "peak_memory_mb": "process_peak_memory_mb"}
-    values |= {f"cost/{name}": run.get(source) for name, source in cost.items()}
-    return values | {f"parameters/{group}": count for group, count in result.get("parameters", {}).items()}
-
-
-def _cut(values: Mapping[str, Any]) -> dict[str, str]:
-    texts = {name: str(value) for name, value in values.items()}
-    return {name: text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…" for name, text in texts.items()}
-
-
-def _millis(record: Record, event: str) -> int:
-    return round(1000 * datetime.fromisoformat(record.run[event]).timestamp())
+def _key_of(suite: str) -> str:
+    """What a run of tables goes by beside the trial keys: no hexadecimal number has these letters."""
+    return f"{TABLES}/{suite}" if suite else TABLES
 
 
 def _provide(place: Place, name: str, repair: bool) -> None:

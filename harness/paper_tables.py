@@ -16,6 +16,7 @@ from benchmarks.suites import Cell
 from harness import latex
 from harness.entries import Entry, Reading
 from harness.evidence import SELECTIONS
+from harness.markdown import to_markdown
 from harness.plan import Expansion, Request
 from harness.printed import Printed
 from harness.records import Record
@@ -116,9 +117,7 @@ def _markdown(table: PaperTable) -> str:
     for i, j in table.bold:
         marked.iat[i, j] = f"**{display[i][j]}**"
     texts = sum(name in ("Group", "Checkpoint") for name in marked.columns) + 1
-    alignment = ["left"] * texts + ["right"] * (len(marked.columns) - texts)
-    body = marked.to_markdown(index=False, disable_numparse=True, colalign=alignment)
-    return f"# {table.heading}\n\n{body}\n\n{table.caption}\n"
+    return f"# {table.heading}\n\n{to_markdown(marked, texts)}\n\n{table.caption}\n"
 
 
 def _with_gap(layout: Layout) -> Layout:

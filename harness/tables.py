@@ -15,6 +15,7 @@ import pandas as pd
 
 from harness.audit_status import audit_text
 from harness.evidence import Evidence, baseline_of, rows_of
+from harness.markdown import to_markdown
 from harness.records import Record
 from harness.rows import current, refuse_mixed, table_of
 from harness.split import SOURCE_VAL, TARGET
@@ -71,10 +72,8 @@ def write_tables(tables: Collection[ResultTable], folder: Path) -> list[Path]:
     written = []
     _remove_others(folder, {table.name for table in tables})
     for table in tables:
-        alignment = ["left", *["right"] * (len(table.display.columns) - 1)]
-        markdown = table.display.to_markdown(index=False, disable_numparse=True, colalign=alignment)
         path = folder / f"{table.name}.md"
-        path.write_text(f"# {table.heading}\n\n{markdown}\n\n{table.caption}\n", encoding="utf-8")
+        path.write_text(f"# {table.heading}\n\n{to_markdown(table.display, 1)}\n\n{table.caption}\n", encoding="utf-8")
         latex = table.display.to_latex(
             index=False,
             escape=True,

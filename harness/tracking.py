@@ -95,7 +95,10 @@ class Tracker:
         self._put(lambda view: view.write_record(record))
 
     def tables(self, tables: Sequence[ResultTable], paths: Sequence[Path]) -> None:
-        """Have the tables written, with the files beside each Markdown path; returns at once."""
+        """Have the tables of tasks written, with the files beside each Markdown path; returns at once.
+
+        Those of suites are taken from their folders.
+        """
         self._put(lambda view: view.write_tables(tables, paths))
 
     def _put(self, job: Callable[[View], None]) -> None:
@@ -135,7 +138,7 @@ def rebuild(
         folder: the results folder of the scale.
         scale: its name.
         records: all its records.
-        tables: all its tables.
+        tables: all its tables of tasks; those of suites are taken from their folders.
         paths: the tables' Markdown files; the others lie beside them.
         on_record: called after each record.
 

@@ -33,8 +33,8 @@ def runs(folder: Path, where: str = "") -> list[Run]:
 
 
 def run_ids(folder: Path) -> dict[str, str]:
-    """Run id by trial key, or by kind for the tables; fails if one is there twice."""
-    found = [(run.data.tags.get("trial_key", run.data.tags["kind"]), run.info.run_id) for run in runs(folder)]
+    """Run id by trial key, or by name for tables; fails if one is there twice."""
+    found = [(run.data.tags.get("trial_key", str(run.info.run_name)), run.info.run_id) for run in runs(folder)]
     assert len(dict(found)) == len(found), found
     return dict(found)
 

@@ -7,8 +7,19 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.tasks import Shift
 from harness import driver, suite_driver
-from harness.cli_options import MethodNames, Results, ScaleName, Settings, Suite
+from harness.cli_options import (
+    BackboneNames,
+    Ingredients,
+    MethodNames,
+    Results,
+    ScaleName,
+    Settings,
+    Severity,
+    Suite,
+    TaskNames,
+)
 from harness.plan import Request
 
 
@@ -29,18 +40,42 @@ def tables(
             help="With --suite: checkpoints chosen by `source_val`, `last` or `oracle`; `all` for a row of each.",
         ),
     ] = "source_val",
-    method: MethodNames = [],  # noqa: B006 (typer reads the default, nobody writes it)
+    task: TaskNames = [],  # noqa: B006 (typer reads the default, nobody writes it)
+    backbone: BackboneNames = [],  # noqa: B006
+    method: MethodNames = [],  # noqa: B006
     settings: Settings = [],  # noqa: B006
+    severity: Severity = 1.0,
+    ingredients: Ingredients = "",
     results: Results = Path("results"),
     scale: ScaleName = "mini",
 ) -> None:
-    """Build tables again, from the records alone: of every task, or with --suite a suite's, in its own layout."""
+    """Build tables again, from the records alone: of every task, or with --suite a suite's, in its own layout.
+
+    A suite's are those of a run with the same --task, --backbone, --method, --set, --severity and --ingredients.
+    """
+    given = {
+        "--published": published is not None,
+        "--selection": selection != "source_val",
+        "--task": task,
+        "--backbone": backbone,
+        "--method": method,
+        "--set": settings,
+        "--severity": severity != 1.0,
+        "--ingredients": ingredients,
+    }
     if not suite:
-        if published is not None or selection != "source_val" or method or settings:
-            raise ValueError(
-                "--published, --selection, --method and --set are about a suite's tables: give --suite NAME"
-            )
+        alone = [name for name, is_given in given.items() if is_given]
+        if alone:
+            raise ValueError(f"{', '.join(alone)}: for a suite's tables alone; give --suite NAME as well")
         driver.rebuild_tables(results, scale)
         return
-    request = Request(suite=suite, scale=scale, methods=method, settings=settings)
+    request = Request(
+        suite=suite,
+        scale=scale,
+        tasks=task,
+        backbones=backbone,
+        methods=method,
+        settings=settings,
+        shift=Shift.of(severity, ingredients),
+    )
     suite_driver.rebuild_suite_tables(request, selection, published, results)

@@ -19,6 +19,7 @@ import pytest
 
 from benchmarks.layouts_paper import TABLE1, TABLE2
 from benchmarks.published import FOLDER as PUBLISHED
+from benchmarks.tasks import INGREDIENTS, Shift
 from harness.plan import Request, make_plan
 from harness.records import Record, RecordStore
 from harness.scales import SCALES
@@ -363,6 +364,46 @@ def test_a_method_from_outside_gets_its_row_in_every_comparison(
     assert last == ["Mine", "Full fine-tuning"], "what the user names has a row before it ran"
 
 
+def test_a_method_from_outside_runs_its_own_trials_and_has_its_row_in_every_table_of_all(
+    program: Program, made: Results, tmp_path: Path
+) -> None:
+    for trial in trials("all", tasks=["fbp_cs"]):
+        made.add(trial, 30)
+    before = contents(made.folder / "test" / "records")
+    (tmp_path / "mine.py").write_text(EXTERNAL)
+    name = f"{tmp_path / 'mine.py'}:Mine"
+    asked = ("--suite", "all", "--scale", "test", "--results", made.folder, "--method", name)
+    assert "22 trials of 4 steps each, 0 cached, 22 to run" in program("plan", *asked).text
+    ran = program(*asked, "--task", "fbp_cs", "--backbone", "dinov3")
+    assert ran.exit_code == 0, ran
+    after = contents(made.folder / "test" / "records")
+    assert {file: after[file] for file in before} == before, "no other trial ran"
+    (own,) = [body for key, body in bodies(made.folder).items() if f"{key}.json" not in before]
+    assert own["result"]["inputs"]["method"] == "mine"
+    miou = f"{own['result']['selections']['source_val']['scores']['target']['miou']:.1f}"
+    for trial in trials("all", tasks=["fbp_cs"], methods=[name]):
+        if trial.backbone.name != "dinov3":
+            made.add(trial, 45)
+    build(program, made.folder, "all")
+
+    found: dict[str, dict[str, list[str]]] = {}
+    tables = [path.stem for path in (made.folder / "test" / "tables" / "all").glob("*.md")]
+    for table in tables:
+        for row in rows_of(made.folder, "all", table):
+            numbers = [text.strip("*") for head, text in row.items() if re.search("Cross-sensor$|mIoU", head)]
+            if "Mine" in row.values():
+                found.setdefault(table, {})[row["Group"]] = [text for text in numbers if text[0].isdigit()]
+            elif row.get("Method") == "REIN":
+                assert {text for text in numbers if text[0].isdigit()} <= {"30.0"}, "the others stay"
+    cross_sensor = {"Cross-sensor": [miou, "45.0"], "Cross-regional": [], "FLAIR": []}
+    assert found == {
+        "table1": {group: ["45.0"] for group in ("CLIP", "SAM", "EVA02", "DINOv2")},
+        "table2": {"PEFT": [miou]},
+        "table3": cross_sensor,
+    }
+    assert len(tables) == 9
+
+
 def test_other_data_of_a_task_never_mix(program: Program, made: Results) -> None:
     older, newer = trials("table1", backbones=["clip"], tasks=["fbp_cs"], methods=["frozen", "rein"])
     made.add(older, 40, data_fingerprint="before")
@@ -437,18 +478,59 @@ def test_the_document_compiles(program: Program, made: Results, tmp_path: Path) 
     assert ended.returncode == 0, ended.stdout[-2000:]
 
 
+def test_a_table_of_shifted_scenes_is_built_again(program: Program, made: Results) -> None:
+    asked: dict[str, Any] = {"backbones": ["clip"], "methods": ["frozen"], "tasks": ["fbp_cs"]}
+    for severity, parts, miou in ((0.5, INGREDIENTS, 44), (1.0, INGREDIENTS[:1], 45), (1.0, INGREDIENTS, 40)):
+        made.add(*trials("table1", **asked, shift=Shift(severity=severity, ingredients=parts)), miou)
+    # every trial is there: the run trains nothing and writes its table
+    narrowed = ("--backbone", "clip", "--method", "frozen", "--task", "fbp_cs", "--seeds", 1)
+    where = ("--suite", "table1", "--scale", "test", "--results", made.folder)
+    ran = program(*where, *narrowed, "--severity", 0.5)
+    assert ran.exit_code == 0, ran
+    assert "1 cached, 0 to run" in ran.text
+    before = contents(made.folder / "test" / "tables" / "table1")
+    shutil.rmtree(made.folder / "test" / "tables")
+    build(program, made.folder, "table1", "--severity", 0.5)
+    assert contents(made.folder / "test" / "tables" / "table1") == before
+    build(program, made.folder, "table1", "--ingredients", INGREDIENTS[0])
+    build(program, made.folder, "table1")
+    shown = {
+        path.stem: rows_of(made.folder, "table1", path.stem)[0]["Cross-sensor"]
+        for path in (made.folder / "test" / "tables" / "table1").glob("*.md")
+    }
+    assert shown == {
+        "table1-severity0.5": "44.0",
+        f"table1-ingredients{INGREDIENTS[0]}": "45.0",
+        "table1": "40.0",
+    }
+
+
+def test_what_a_run_adds_to_a_suite_has_its_place_when_built_again(program: Program, made: Results) -> None:
+    made.add(*trials("fair", tasks=["oem_cc"], backbones=["clip"], methods=["lora"]), 41)
+    shown = []
+    for more in ((), ("--task", "oem_cc", "--backbone", "clip")):
+        build(program, made.folder, "fair", *more)
+        (row,) = [r for r in rows_of(made.folder, "fair") if (r["Group"], r["Method"]) == ("CLIP", "LoRA")]
+        shown.append(row["oem_cc"])
+    assert shown == ["–", "41.0"], "at this size of encoders the suite itself has no such entry"
+
+
 WRONG = {
     "selection": (("--suite", "table1", "--selection", "best"), ("--selection best", "source_val")),
     "suite": (("--suite", "tabel1"), ("unknown suite 'tabel1'", "did you mean 'table1'")),
     "no table": (("--suite", "smoke"), ("smoke", "no table of its own")),
     "no suite": (("--published",), ("--published", "--suite NAME")),
+    "no suite's shift": (("--severity", 0.5, "--task", "fbp_cs"), ("--task, --severity", "--suite NAME")),
+    "no suite's parts": (("--ingredients", "haze", "--backbone", "sam"), ("--backbone, --ingredients", "--suite NAME")),
+    "severity": (("--suite", "table1", "--severity", 2), ("severity 2",)),
+    "task": (("--suite", "table1", "--task", "fbp_sc"), ("fbp_sc", "did you mean 'fbp_cs'")),
     "place": (("--suite", "table1", "--method", "rien"), ("rien", "did you mean 'rein'")),
 }
 
 
 @pytest.mark.parametrize(("args", "words"), WRONG.values(), ids=WRONG)
 def test_a_mistake_is_named(
-    program: Program, smoke_results: Path, args: tuple[str, ...], words: tuple[str, ...]
+    program: Program, smoke_results: Path, args: tuple[object, ...], words: tuple[str, ...]
 ) -> None:
     assert_refused(program("tables", *args, "--scale", "test", "--results", smoke_results), *words)
     assert not (smoke_results / "test" / "tables" / "table1").exists()

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from benchmarks.tasks import Shift
 from harness import driver, suite_driver
-from harness.cli_options import (
-    BackboneNames,
-    Ingredients,
-    MethodNames,
-    Results,
-    ScaleName,
-    Settings,
-    Severity,
-    Suite,
-    TaskNames,
-)
+from harness.cli_options import Ingredients, Results, ScaleName, Settings, Severity, Suite
 from harness.plan import Request
+
+
+def _added(option: str, what: str) -> Any:
+    return typer.Option(option, help=f"With --suite: a place for this {what}, too (repeatable).", show_default=False)
 
 
 def tables(
@@ -40,9 +34,9 @@ def tables(
             help="With --suite: checkpoints chosen by `source_val`, `last` or `oracle`; `all` for a row of each.",
         ),
     ] = "source_val",
-    task: TaskNames = [],  # noqa: B006 (typer reads the default, nobody writes it)
-    backbone: BackboneNames = [],  # noqa: B006
-    method: MethodNames = [],  # noqa: B006
+    task: Annotated[list[str], _added("--task", "task, by name or path/to/task.toml")] = [],  # noqa: B006 (typer reads it)
+    backbone: Annotated[list[str], _added("--backbone", "backbone")] = [],  # noqa: B006
+    method: Annotated[list[str], _added("--method", "method, by name or path/to/file.py:Class")] = [],  # noqa: B006
     settings: Settings = [],  # noqa: B006
     severity: Severity = 1.0,
     ingredients: Ingredients = "",

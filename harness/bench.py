@@ -144,12 +144,8 @@ class _Silent:
 
 
 def _trials(scale: str, number: int, settings: Sequence[str]) -> list[Trial]:
-    request = Request(suite="fair", scale=scale, methods=("frozen",), seeds=number, settings=settings)
-    trials = make_plan(request, None).pending
-    first = trials[0]
-    return [
-        trial for trial in trials if (trial.task.name, trial.backbone.name) == (first.task.name, first.backbone.name)
-    ]
+    request = Request(suite="cost", scale=scale, methods=("frozen",), seeds=number, settings=settings)
+    return make_plan(request, None).pending
 
 
 def _store(folder: Path) -> RecordStore:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from benchmarks.layouts import Column, Grid, Layout, Place, Row
 from benchmarks.layouts_paper import BACKBONES, METHODS, MSI
@@ -12,6 +13,8 @@ COMPARED = ("frozen", "set", "fada", "rein", "depthforge", "spectralmoe")
 LINKING = ("rein", "set", "fada", "depthforge", "spectralmoe")
 """The methods that may give the head linked queries."""
 RELEASED = {"preset": "released"}
+BRIEF = {"steps": 100, "batch_size": 4, "evaluations": 2}
+"""Of the largest suites at the mini scale: half the steps of half the tiles."""
 SEVERITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 SMOKE = Suite(
@@ -27,13 +30,14 @@ SMOKE = Suite(
 _EVERY: tuple[tuple[str, Mapping[str, object]], ...] = (("*", {}), ("spectralmoe", RELEASED))
 FAIR = Suite(
     name="fair",
-    title="every method on every backbone and task, like for like; mini: on fbp_cs or on dinov3",
+    title="every method on every backbone and task, like for like; mini: on fbp_cs or on dinov3, 100 small steps",
     cells=tuple(
         Cell(task=task, backbone=backbone, method=method, options=options, at=scale)
         for task, backbone, scale in (("*", "dinov3", "mini"), ("fbp_cs", "*", "mini"), ("*", "*", "paper"))
         for method, options in _EVERY
     ),
     seeds=3,
+    mini=BRIEF,
     layouts=(Grid(name="fair", title="every method on every backbone and task, like for like"),),
 )
 
@@ -98,8 +102,9 @@ _SELECTION = Layout(
 )
 
 
-def _suite(layout: Layout, note: str = "") -> Suite:
-    return Suite(name=layout.name, title=layout.title + note, cells=cells_of([layout]), seeds=3, layouts=(layout,))
+def _suite(layout: Layout, note: str = "", mini: Mapping[str, object] = MappingProxyType({})) -> Suite:
+    cells, title = cells_of([layout]), layout.title + note
+    return Suite(name=layout.name, title=title, cells=cells, seeds=3, mini=mini, layouts=(layout,))
 
 
 COST = Suite(
@@ -134,8 +139,8 @@ CONTROLS = Suite(
 
 OURS = (
     FAIR,
-    _suite(_FIDELITY),
-    _suite(_QUERIES),
+    _suite(_FIDELITY, "; mini: 100 small steps", BRIEF),
+    _suite(_QUERIES, "; mini: 100 small steps", BRIEF),
     _suite(_SEVERITY, "; embedded scenes only"),
     _suite(_SELECTION),
     COST,

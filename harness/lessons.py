@@ -15,6 +15,7 @@ from harness.rows import current, table_of
 from harness.split import SOURCE_VAL
 from harness.statistics import MIN_SCENES, MIN_SEEDS, Difference, compare_pairs
 from harness.status import Status
+from harness.trial import special
 
 ORACLE = "oracle"
 
@@ -25,6 +26,7 @@ class Verdict:
 
     Args:
         title: the method, with options and controls that are not the default.
+        variant: it has any.
         mean: of the differences of target mIoU, in points.
         least: the smallest of them.
         most: the largest.
@@ -35,6 +37,7 @@ class Verdict:
     """
 
     title: str
+    variant: bool
     mean: float
     least: float
     most: float
@@ -83,20 +86,22 @@ def lessons_of(records: Iterable[Record], scale: str) -> Lessons:
 
 
 def _verdicts(tables: Sequence[Sequence[Evidence]]) -> tuple[Verdict, ...]:
-    found: dict[str, list[Difference]] = {}
+    found: dict[tuple[str, bool], list[Difference]] = {}
     for rows in tables:
         baselines = [baseline_of(row, rows) for row in rows]
         compared = compare_pairs([(row, base) if base else None for row, base in zip(rows, baselines, strict=True)])
         for row, difference in zip(rows, compared, strict=True):
             if difference:
-                found.setdefault(row.title, []).append(difference)
-    return tuple(sorted((_verdict(title, each) for title, each in found.items()), key=lambda one: -one.mean))
+                found.setdefault((row.title, bool(special(row.labels))), []).append(difference)
+    verdicts = [_verdict(title, variant, each) for (title, variant), each in found.items()]
+    return tuple(sorted(verdicts, key=lambda one: -one.mean))
 
 
-def _verdict(title: str, found: Sequence[Difference]) -> Verdict:
+def _verdict(title: str, variant: bool, found: Sequence[Difference]) -> Verdict:
     means = [difference.mean for difference in found]
     return Verdict(
         title=title,
+        variant=variant,
         mean=float(np.mean(means)),
         least=min(means),
         most=max(means),

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.compare import Comparison, CostLine, Line
+from harness.counts import counted
 from harness.leaderboard import Board
 from harness.lessons import Lessons
 from harness.screen import console
@@ -57,19 +58,24 @@ def show_boards(boards: Sequence[Board]) -> None:
 
 
 def show_lessons(lessons: Lessons) -> None:
-    """Every method against the baseline over several tables, and what else there is to be learnt."""
-    if any(verdict.tables > 1 for verdict in lessons.verdicts):
-        table = Table("against the frozen baseline", box=box.SIMPLE)
+    """Methods against the baseline over several tables, and what else there is to be learnt."""
+    plain = [verdict for verdict in lessons.verdicts if not verdict.variant]
+    shown = plain if len(plain) > 1 else lessons.verdicts
+    if any(verdict.tables > 1 for verdict in shown):
+        table = Table("against frozen", box=box.SIMPLE)
         for column in ("mean Δ", "least, most", "better", "worse", "open", "untested"):
             table.add_column(column, justify="right", no_wrap=True)
-        for one in lessons.verdicts:
+        for one in shown:
             counts = (one.better, one.worse, one.open, one.untested)
             span = escape(f"{one.least:+.1f}, {one.most:+.1f}")
             table.add_row(escape(one.title), f"{one.mean:+.1f}", span, *map(str, counts))
         console.print(table)
+        rest = len(lessons.verdicts) - len(shown)
         _say(
             "[dim]Δ: target mIoU in points, over the tables in which both stand. Better, worse: tables in which the "
-            "difference is significant; open: tested, and not told apart.[/dim]"
+            "difference is significant; open: tested, and not told apart."
+            + (f" {counted(rest, 'variant')} with options of their own: in the report." if rest else "")
+            + "[/dim]"
         )
     for sentence in lessons.sentences:
         _say(f"- {escape(sentence)}")

@@ -71,7 +71,7 @@ def test_a_run_ends_with_them_and_with_the_report(program: Program, results: Pat
     assert result.exit_code == 0, result
     assert "9 cached" not in result.text
     assert "27 cached, 0 to run" in result.text
-    end = result.out[result.out.index("against the frozen") :]
+    end = result.out[result.out.index("against frozen") :]
     mean = float(np.mean([change(results, "lora", task) for task in TASKS]))
     assert line(end, "LoRA")[1] == f"{mean:+.1f}"
     assert line(end, "LoRA")[3:] == ["3", "0", "0", "0"]

@@ -62,6 +62,17 @@ class Board:
     missing: Mapping[str, tuple[str, ...]]
     dropped: Mapping[str, str]
 
+    @property
+    def lacks(self) -> str:
+        """Who was left out for which tasks, in words; those who lack the same together."""
+        by_tasks: dict[tuple[str, ...], list[str]] = {}
+        for title, tasks in sorted(self.missing.items()):
+            by_tasks.setdefault(tasks, []).append(title)
+        return "; ".join(
+            f"{', '.join(titles)} {'lacks' if len(titles) == 1 else 'lack'} {', '.join(tasks)}"
+            for tasks, titles in by_tasks.items()
+        )
+
 
 def build_boards(
     records: Iterable[Record],

@@ -100,8 +100,7 @@ def _show_board(board: Board) -> None:
     console.print(table)
     _say(_verdict(board))
     if board.missing:
-        lacks = "; ".join(f"{title} lacks {', '.join(tasks)}" for title, tasks in sorted(board.missing.items()))
-        _say(f"[yellow]left out:[/yellow] {escape(lacks)}")
+        _say(f"[yellow]left out:[/yellow] {escape(board.lacks)}")
     for task, why in board.dropped.items():
         _say(f"[yellow]not counted:[/yellow] {escape(f'{task}: {why}')}")
     console.print()

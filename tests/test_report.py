@@ -14,6 +14,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from benchmarks.catalogue import TASKS
+from harness.report.drawings import Axis, Dot, frontier
+from harness.report.plots import looks
 from tests.conftest import TINY, Program, assert_refused, bodies, run_process, run_program
 from tests.pages import Element, parse, pixels
 from tests.report_results import HOSTILE
@@ -449,3 +451,11 @@ def test_cells_sort_by_the_number_they_begin_with(words: str, value: float | Non
     from harness.report.parts import text
 
     assert text(words).value == value
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_long_legend_leaves_its_drawing_room() -> None:
+    names = [f"SpectralMoE (a long option={i}, another={i})" for i in range(40)]
+    dots = [Dot(name=name, x=i, y=i, low=float("nan"), high=float("nan")) for i, name in enumerate(names)]
+    drawn = frontier([(Axis(label="cost"), dots)] * 3, "mIoU (%)", looks(names), "forty rows", "long")
+    assert all(name in drawn for name in names)

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from harness.counts import counted
 from harness.leaderboard import Board, build_boards
-from harness.lessons import lessons_of
+from harness.lessons import Verdict, lessons_of
 from harness.ranking import Ranking
 from harness.ranking_plot import plot_ranking
 from harness.report.drawings import SCORE, ladder
 from harness.report.findings import Findings
-from harness.report.parts import NOTHING, Choice, Choices, Note, Part, Plot, Section, TableView, number, text
+from harness.report.parts import NOTHING, Choice, Choices, Details, Note, Part, Plot, Section, TableView, number, text
 from harness.report.plots import canvas, svg
 
 
 def summary(found: Findings) -> Section:
     """What the records say in a few lines."""
     lessons = lessons_of(found.records, found.scale)
-    rows = [
-        [
-            text(one.title),
-            number(one.mean, "+.1f"),
-            number(one.least, "+.1f"),
-            number(one.most, "+.1f"),
-            *(text(count) for count in (one.better, one.worse, one.open, one.untested)),
-        ]
-        for one in lessons.verdicts
-    ]
-    columns = ["Method", "Mean Δ", "Least", "Most", "Better", "Worse", "Open", "Untested"]
-    table = TableView(
-        caption="Methods against the frozen baseline: Δ of target mIoU in points.", columns=columns, rows=rows
-    )
+    plain, variants = ([v for v in lessons.verdicts if v.variant == wanted] for wanted in (False, True))
+    parts: list[Part] = [_verdicts("Methods against the frozen baseline", plain)] if plain else []
+    if variants:
+        table = _verdicts("Variants against the frozen baseline", variants)
+        parts.append(Details(title=f"{counted(len(variants), 'variant')} with options of their own", parts=[table]))
+    parts += [Note(text=sentence) for sentence in lessons.sentences]
     return Section(
         slug="summary",
         title="In short",
@@ -41,9 +35,21 @@ def summary(found: Findings) -> Section:
             "many it is significantly better or worse (p < 0.05, corrected within the table), tested and not told "
             "apart (open), or not tested for lack of seeds or scenes. Tables weigh alike, however many share a task."
         ),
-        parts=[*([table] if rows else []), *(Note(text=sentence) for sentence in lessons.sentences)]
-        or [Note(text=NOTHING)],
+        parts=parts or [Note(text=NOTHING)],
     )
+
+
+def _verdicts(caption: str, verdicts: Sequence[Verdict]) -> TableView:
+    columns = ["Method", "Mean Δ", "Least", "Most", "Better", "Worse", "Open", "Untested"]
+    rows = [
+        [
+            text(one.title),
+            *(number(value, "+.1f") for value in (one.mean, one.least, one.most)),
+            *(text(count) for count in (one.better, one.worse, one.open, one.untested)),
+        ]
+        for one in verdicts
+    ]
+    return TableView(caption=f"{caption}: Δ of target mIoU in points.", columns=columns, rows=rows)
 
 
 def ranking(found: Findings) -> Section:
@@ -75,9 +81,10 @@ def _choice(slug: str, board: Board) -> Choice:
     columns = ["Method", *board.tasks, "Avg. rank", "IQM", "Wins", "Seeds"]
     parts: list[Part] = [TableView(caption=f"{board.heading}: mIoU in %.", columns=columns, rows=rows)]
     parts.append(Note(text=_verdict(board.ranking)))
-    lacks = "; ".join(f"{title} lacks {', '.join(tasks)}" for title, tasks in sorted(board.missing.items()))
     dropped = "; ".join(f"{task}: {why}" for task, why in board.dropped.items())
-    parts += [Note(text=f"{what}: {said}.") for what, said in (("Left out", lacks), ("Not counted", dropped)) if said]
+    parts += [
+        Note(text=f"{what}: {said}.") for what, said in (("Left out", board.lacks), ("Not counted", dropped)) if said
+    ]
     values = {standing.title: dict(standing.miou) for standing in board.standings}
     told = "; ".join(f"{t}: " + ", ".join(f"{k} {v:.1f}" for k, v in by.items()) for t, by in values.items())
     drawn = ladder(values, SCORE, f"Target mIoU in percent by method and task. {told}", slug)

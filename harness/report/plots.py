@@ -93,7 +93,7 @@ def new_figure(
 
 
 def add_legend(figure: Figure, names: Sequence[str], styles: dict[str, Look], *, lines: bool = False) -> None:
-    """A legend below the panels."""
+    """A legend below the panels; the figure grows by the rows that would squeeze them."""
     handles = [
         Line2D([], [], color=look.colour, marker=look.marker, ls=look.dash if lines else "", mec=INK, mew=0.4)
         for look in (styles[name] for name in names)
@@ -101,6 +101,8 @@ def add_legend(figure: Figure, names: Sequence[str], styles: dict[str, Look], *,
     longest = max(len(name) for name in names)
     width = figure.get_figwidth()
     columns = max(1, min(len(names), int(width / (0.45 + 0.066 * min(longest, 44)))))
+    rows = -(-len(names) // columns)
+    figure.set_figheight(figure.get_figheight() + 0.18 * max(0, rows - 3))
     figure.legend(handles, [textwrap.fill(name, 44) for name in names], loc="outside lower center", ncols=columns)
 
 

@@ -14,11 +14,14 @@ import pytest
 from safetensors.numpy import load_file
 
 from benchmarks.catalogue import TASKS
+from harness.records import RecordStore
 from harness.report.drawings import Axis, Dot, frontier
+from harness.report.findings import gather
 from harness.report.plots import looks
 from tests.conftest import TINY, Program, assert_refused, bodies, run_process, run_program
 from tests.pages import Element, parse, pixels
 from tests.report_results import HOSTILE
+from tests.simulated import write_results
 
 SECTIONS = (
     *("summary", "ranking", "suites", "tables", "breakdown", "cost", "severity", "panels", "routing", "training"),
@@ -459,3 +462,9 @@ def test_a_long_legend_leaves_its_drawing_room() -> None:
     dots = [Dot(name=name, x=i, y=i, low=float("nan"), high=float("nan")) for i, name in enumerate(names)]
     drawn = frontier([(Axis(label="cost"), dots)] * 3, "mIoU (%)", looks(names), "forty rows", "long")
     assert all(name in drawn for name in names)
+
+
+def test_a_method_on_several_backbones_keeps_its_plain_title(tmp_path: Path) -> None:
+    write_results(tmp_path, {"frozen": 0.0, "lora": 0.5}, seeds=1, backbones=["dinov3", "dofa"])
+    found = gather(RecordStore(tmp_path / "test" / "records"), "test")
+    assert [[row.title for row in comparison.rows] for comparison in found.comparisons] == [["Frozen", "LoRA"]] * 2

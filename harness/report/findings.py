@@ -152,7 +152,7 @@ def _comparisons(done: Sequence[Record], tables: Sequence[ResultTable]) -> list[
         for backbone, same in by_backbone.items():
             record = same[0].records[0]
             parts = (record.inputs["task"], backbone, record.result["labels"]["recipe"])
-            found.append((" · ".join(filter(None, parts)), table.name, tuple(same)))
+            found.append((" · ".join(filter(None, parts)), table.name, _distinct(same)))
     names = Counter(title for title, _, _ in found)
     return [
         Comparison(title=title if names[title] == 1 else f"{title} ({table})", slug=f"c{i}", rows=rows)
@@ -174,13 +174,16 @@ def _rows(records: Sequence[Record], table: ResultTable) -> list[Row]:
         ordered = tuple(sorted(same, key=lambda record: int(record.inputs["seed"])))
         low, high = float(values["target_low"]), float(values["target_high"])
         rows.append(Row(title=title, records=ordered, target=float(values["target_miou"]), low=low, high=high))
+    return rows
+
+
+def _distinct(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Rows in which methods that share a title have their names, too."""
     titles = Counter(row.title for row in rows)
-    return [row if titles[row.title] == 1 else _with_name(row) for row in rows]
-
-
-def _with_name(row: Row) -> Row:
-    """Of methods that share a title, each with its name."""
-    return replace(row, title=f"{row.title} [{row.records[0].inputs['method']}]")
+    return tuple(
+        row if titles[row.title] == 1 else replace(row, title=f"{row.title} [{row.records[0].inputs['method']}]")
+        for row in rows
+    )
 
 
 def _order(records: Sequence[Record]) -> tuple[Any, ...]:

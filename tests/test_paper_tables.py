@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ class Results:
         inputs = {**trial.inputs(), **more}
         labels = trial.labels()
         self.made += 1
-        run = {**self.template.run, "finished": f"2030-01-01T00:00:{self.made:02d}+00:00", "commit": "abc123"}
+        finished = datetime(2030, 1, 1, tzinfo=UTC) + timedelta(seconds=self.made)
+        run = {**self.template.run, "finished": finished.isoformat(), "commit": "abc123"}
         record = Record(
             key=more.get("key", trial.key),
             status=Status.DONE,

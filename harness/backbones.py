@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import timm
-import torch
 from safetensors.torch import load_file
-from timm.layers.pos_embed import resample_abs_pos_embed
-from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
 from benchmarks.tasks import Band
 from harness.bands import expand_kernel
+from harness.weight_loading import LoadReport, load_published
 from harness.zoo import WEIGHTS, BackboneSpec, Build
-
-log = logging.getLogger(__name__)
 
 BlockHook = Callable[[Tensor, int], Tensor]
 
@@ -95,12 +90,12 @@ def build_encoder(spec: BackboneSpec, size: str, bands: Sequence[Band], expansio
         init: `pretrained`, or `random` (drawn from torch's default generator).
 
     Raises:
-        ValueError: the weights are missing, cannot be fetched or do not fit.
+        ValueError: the weights are missing, not what they were, or do not fit.
     """
     build = spec.builds[size]
     model = _create(spec, build)
     if init == "pretrained":
-        _load_weights(model, spec, build)
+        _load_weights(model, build)
     if spec.entry == "dofa":
         from harness.dofa import DofaEncoder
 
@@ -111,6 +106,20 @@ def build_encoder(spec: BackboneSpec, size: str, bands: Sequence[Band], expansio
     return Encoder(model, build.feature_blocks)
 
 
+def load_report(spec: BackboneSpec, folder: Path | None = None) -> LoadReport:
+    """What becomes of the tensors of a backbone's published file when it is loaded.
+
+    Args:
+        spec: which backbone.
+        folder: the weights folder, if not the user's own.
+
+    Raises:
+        ValueError: the file is missing, not what it was, or does not fit.
+    """
+    build = spec.builds["paper"]
+    return load_published(_create(spec, build), build.name, build.sources, folder)
+
+
 def _create(spec: BackboneSpec, build: Build) -> Any:
     if spec.entry == "dofa":
         from harness.dofa import build_dofa  # its library costs seconds to import
@@ -119,49 +128,9 @@ def _create(spec: BackboneSpec, build: Build) -> Any:
     return timm.create_model(spec.entry, num_classes=0, **build.options)
 
 
-def _load_weights(model: nn.Module, spec: BackboneSpec, build: Build) -> None:
-    if not build.weights.startswith("hub:"):
-        state = load_file(WEIGHTS / build.weights)
-        model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=True)
+def _load_weights(model: nn.Module, build: Build) -> None:
+    if build.sources:
+        load_published(model, build.name, build.sources)
         return
-    name = build.weights.removeprefix("hub:")
-    log.info("fetching %s", name)
-    try:
-        if build.published_as == "timm":
-            state = timm.create_model(name, pretrained=True, num_classes=0, **build.options).state_dict()
-        else:
-            state = _CONVERTERS[build.published_as](_read_published(name), model)
-        model.load_state_dict(state, strict=True)
-    except (OSError, RuntimeError) as error:
-        raise ValueError(
-            f"cannot load the published weights {name} of backbone {spec.name}: {error}. Fetch them once where the "
-            f"model hub can be reached (they are kept in its cache), or use --scale mini"
-        ) from error
-
-
-def _read_published(name: str) -> dict[str, Tensor]:
-    """The state dict of a published file `owner/repository/file`."""
-    from huggingface_hub import hf_hub_download
-
-    repository, _, file = name.rpartition("/")
-    state: dict[str, Tensor] = torch.load(hf_hub_download(repository, file), map_location="cpu", weights_only=True)
-    return state
-
-
-def depth_anything_encoder(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Keep the encoder's tensors (prefix `pretrained.`) and convert names, patch kernel and position grid with timm."""
-    prefix = "pretrained."
-    encoder = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-    return checkpoint_filter_fn(encoder, cast(VisionTransformer, model))
-
-
-def dofa_encoder(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Resample the position grid to the model's; keep its last norm, which checkpoints lack and features do not use."""
-    own = cast(dict[str, Tensor], model.state_dict())
-    norm = {name: own[name] for name in own if name.startswith("fc_norm.")}
-    side = math.isqrt(own["pos_embed"].shape[1] - 1)
-    positions = resample_abs_pos_embed(state["pos_embed"], [side, side], num_prefix_tokens=1)
-    return {**norm, **state, "pos_embed": positions}
-
-
-_CONVERTERS = {"depth_anything": depth_anything_encoder, "dofa": dofa_encoder}
+    state = load_file(WEIGHTS / build.weights)
+    model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=True)

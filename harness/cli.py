@@ -31,11 +31,13 @@ from harness.cli_predict import predict
 from harness.cli_report import report
 from harness.cli_results import compare, leaderboard
 from harness.cli_tables import tables
+from harness.cli_weights import weights
 from harness.folders import existing_records
 from harness.listings import LISTINGS
 from harness.lookup import find
 from harness.plan import Request, make_plan
 from harness.schedule import Resources
+from harness.weights_screen import show_missing
 
 app = typer.Typer(
     add_completion=False,
@@ -163,6 +165,7 @@ def plan(
     request = _request(suite, scale, task, backbone, method, seeds, settings, data_root, severity, ingredients)
     made = make_plan(request, existing_records(results, scale))
     screen.show_plan(made)
+    show_missing(made.missing_weights)
     screen.show_trials(made)
 
 
@@ -282,6 +285,7 @@ app.command()(leaderboard)
 app.command()(report)
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
+app.add_typer(weights, name="weights")
 
 
 def run() -> None:

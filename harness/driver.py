@@ -115,7 +115,8 @@ class _Made:
 
 
 def _make(records: Sequence[Record], folder: Path, request: Request, plan: Plan) -> _Made:
-    planned = [each.trial for each in plan.trials]
+    # without its weights a trial has a preliminary key, by which its records do not count as outdated
+    planned = [each.trial for each in plan.trials if not each.trial.missing_weights]
     tasks, task_paths = _write_tables(records, folder, planned)
     suite, suite_paths = write_suite_tables(records, folder, request, planned=planned)
     return _Made(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from harness.scales import Protocol, Scale
 from harness.status import Status
 from harness.suite_files import find_suite
 from harness.trial import MethodRef, Trial
-from harness.zoo import BACKBONE_NAMES, BACKBONES, DEPTH_ENCODER
+from harness.zoo import BACKBONE_NAMES, BACKBONES, DEPTH_ENCODERS, Build
 from methods import METHODS
 from methods.options import Options
 
@@ -63,13 +63,13 @@ class Planned:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Trials in the order they will run, and tasks that have no trials at all, with the reason.
+    """Trials in the order they will run, and what keeps others from running, with the reason.
 
     Args:
         request: what was asked for.
         trials: every trial, with its status.
-        skipped: tasks without tiles, and why.
-        defective: those of them whose data are there but wrong.
+        skipped: tasks without tiles and backbones without weights, and why.
+        defective: those of them that the user must see to: tasks whose data are there but wrong, missing weights.
     """
 
     request: Request
@@ -87,24 +87,31 @@ class Plan:
         """Keys of all trials."""
         return frozenset(planned.trial.key for planned in self.trials)
 
-    def skip(self, reasons: Mapping[str, str]) -> Plan:
-        """The same plan without the pending trials of defective data (fingerprint to defect).
+    @property
+    def missing_weights(self) -> Mapping[str, Build]:
+        """Builds that a pending trial needs and whose published weights are not here, by their names."""
+        found = [build for trial in self.pending for build in trial.missing_weights.values()]
+        return {build.name: build for build in found}
+
+    def skip(self, defect: Callable[[Trial], tuple[str, str] | None]) -> Plan:
+        """The same plan without the pending trials that cannot run.
+
+        Args:
+            defect: for a trial, what is missing or wrong (a task, weights) and why; None if it can run.
 
         Raises:
             ValueError: no trial is left.
         """
-        trials = [
-            replace(planned, status=Status.SKIPPED, reason=reasons[planned.trial.data_fingerprint])
-            if planned.status is Status.PLANNED and planned.trial.data_fingerprint in reasons
-            else planned
-            for planned in self.trials
-        ]
+        found: dict[str, str] = {}
+        trials = []
+        for planned in self.trials:
+            told = defect(planned.trial) if planned.status is Status.PLANNED else None
+            if told:
+                found[told[0]] = told[1]
+            trials.append(replace(planned, status=Status.SKIPPED, reason=told[1]) if told else planned)
         if all(planned.status is Status.SKIPPED for planned in trials):
-            raise ValueError("; ".join([*reasons.values(), *self.skipped.values()]))
-        skipped = {planned.trial.task.name: planned.reason for planned in trials if planned.reason}
-        return replace(
-            self, trials=trials, skipped={**self.skipped, **skipped}, defective=self.defective | set(skipped)
-        )
+            raise ValueError("; ".join(dict.fromkeys([*found.values(), *self.skipped.values()])))
+        return replace(self, trials=trials, skipped={**self.skipped, **found}, defective=self.defective | set(found))
 
     def beside(self, records: RecordStore, *, fresh: bool = False) -> Plan:
         """The same plan with finished trials marked and times estimated.
@@ -240,7 +247,9 @@ class Expansion:
     ) -> tuple[Options, Protocol]:
         """The options and the protocol of a cell's trials. Raises `ValueError` where these do not fit the task."""
         options = method.options_class.make({**cell.options, **self.settings.get(method.name, {})})
-        return options, relevant(self.protocol(cell, task), task, source, options, BACKBONES[backbone])
+        protocol = relevant(self.protocol(cell, task), task, source, options, BACKBONES[backbone])
+        # at the mini scale there is one depth encoder
+        return options, protocol.change({"depth_model": "promptda"}) if self.scale.build == "mini" else protocol
 
     def trial(self, cell: Cell, task: Task, source: DataSource, backbone: str, method: MethodRef, seed: int) -> Trial:
         """One trial of a cell."""
@@ -252,7 +261,7 @@ class Expansion:
             data_root=self._root(task),
             data_fingerprint=self._fingerprints[task.name, cell.severity],
             backbone=self.backbones[backbone],
-            depth_encoder=DEPTH_ENCODER if options.needs_depth else None,
+            depth_encoder=DEPTH_ENCODERS[protocol.depth_model] if options.needs_depth else None,
             method=method,
             options=options,
             protocol=protocol,

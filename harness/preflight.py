@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.tasks import Normalised
@@ -14,6 +15,8 @@ from harness.records import RecordStore, replace_file
 from harness.relevant import check_released_jitter
 from harness.split import split_tiles
 from harness.status import Status
+from harness.trial import Trial
+from harness.weight_store import missing
 
 
 def checked(plan: Plan, folder: Path, store: RecordStore) -> Plan:
@@ -25,16 +28,37 @@ def checked(plan: Plan, folder: Path, store: RecordStore) -> Plan:
         store: the records.
 
     Returns:
-        The plan, in which the trials of defective data are skipped.
+        The plan, in which the trials of missing weights and of defective data are skipped.
 
     Raises:
         ValueError: no trial is left, or tiles cannot be distorted as asked.
     """
     screen.show_plan(plan)
+    plan = _check_weights(plan)
     plan = _check_files(plan, folder / "checked.json")
     _check_distortion(plan)
     renew([planned.trial for planned in plan.trials if planned.status is Status.CACHED], store)
     return plan
+
+
+def _check_weights(plan: Plan) -> Plan:
+    """Skip the pending trials whose published weights are not here: nothing is downloaded unasked.
+
+    Raises:
+        ValueError: no trial is left.
+    """
+
+    def defect(trial: Trial) -> tuple[str, str] | None:
+        build = next(iter(trial.missing_weights.values()), None)
+        return build and (build.name, missing(build.name, build.sources))
+
+    return _skipping(plan, defect)
+
+
+def _skipping(plan: Plan, defect: Callable[[Trial], tuple[str, str] | None]) -> Plan:
+    checked = plan.skip(defect)
+    screen.show_skipped({name: why for name, why in checked.skipped.items() if name not in plan.skipped})
+    return checked
 
 
 def _check_files(plan: Plan, remembered: Path) -> Plan:
@@ -65,11 +89,12 @@ def _check_files(plan: Plan, remembered: Path) -> Plan:
             continue
         passed.add(stamp)
         replace_file(remembered, json.dumps(sorted(passed)).encode())
-    if not defects:
-        return plan
-    checked = plan.skip(defects)
-    screen.show_skipped({name: why for name, why in checked.skipped.items() if name not in plan.skipped})
-    return checked
+
+    def defect(trial: Trial) -> tuple[str, str] | None:
+        why = defects.get(trial.data_fingerprint)
+        return why and (trial.task.name, why)
+
+    return _skipping(plan, defect)
 
 
 def _check_distortion(plan: Plan) -> None:

@@ -21,7 +21,7 @@ def relevant(protocol: Protocol, task: Task, source: DataSource, options: Option
         ValueError: it asks for the released code's numbers, and the task or its tiles have none.
     """
     default = {field.name: field.default for field in fields(Protocol)}
-    void = [] if options.needs_depth else ["depth", "depth_noise", "depth_pairing", "depth_rgb"]
+    void = [] if options.needs_depth else ["depth", "depth_noise", "depth_pairing", "depth_rgb", "depth_model"]
     void += [] if options.links_queries else ["queries"]
     void += ["band_expansion"] if backbone.by_wavelength else []
     void += [] if len(task.bands) == len(RGB) else ["channel_order"]

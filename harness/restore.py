@@ -16,7 +16,7 @@ from harness.scales import Protocol
 from harness.segmentor import Segmentor, build_segmentor
 from harness.status import Status
 from harness.trial import MethodRef, Trial, canonical
-from harness.zoo import BACKBONE_NAMES, DEPTH_ENCODER
+from harness.zoo import BACKBONE_NAMES, DEPTH_ENCODERS
 from methods.options import checked
 
 
@@ -36,16 +36,17 @@ def restore_trial(record: Record, method: str = "", task: str = "") -> Trial:
     ref = _method(record, method)
     found, data = _task(record, task)
     options = ref.options_class.make(inputs["options"])
+    protocol = checked(Protocol, "protocol", inputs["protocol"])
     trial = Trial(
         task=found,
         data=data,
         data_root=None,
         data_fingerprint=inputs["data_fingerprint"],
         backbone=find("backbone", inputs["backbone"], BACKBONE_NAMES),
-        depth_encoder=DEPTH_ENCODER if options.needs_depth else None,
+        depth_encoder=DEPTH_ENCODERS[protocol.depth_model] if options.needs_depth else None,
         method=ref,
         options=options,
-        protocol=checked(Protocol, "protocol", inputs["protocol"]),
+        protocol=protocol,
         scale=find_scale(inputs["scale"]).shifted(Shift(**inputs.get("shift", {})), None),
         seed=int(inputs["seed"]),
     )

@@ -44,6 +44,8 @@ class Protocol:
         pyramid: the head's four maps resized to strides 4, 8, 16, 32, or all on the token grid, as the released
             SpectralMoE does on DOFA.
         depth_rgb: the depth encoder is fed the bands nearest to R, G, B, or those that the released code takes.
+        depth_model: at scale paper, the network whose encoder tells depth: PromptDA's, as published, or that of Depth
+            Anything V2.
         normalisation: by statistics of the source, by the constants of the released configurations, or each image by
             its own valid pixels.
         channel_order: as the task has its bands, or tasks in three bands reversed, with statistics that are not, as the
@@ -77,15 +79,16 @@ class Protocol:
     depth_rgb: Literal["wavelength", "released"] = "wavelength"
     normalisation: Literal["source_stats", "released", "per_image"] = "source_stats"
     channel_order: Literal["task", "bgr"] = "task"
+    depth_model: Literal["promptda", "depth_anything"] = "promptda"
 
     # Studied within one table; every other field makes a recipe, and recipes never share a table.
     VERSION: ClassVar[int] = 1  # rises when the code of the recipe changes numbers under unchanged fields
     CONTROLS: ClassVar[tuple[str, ...]] = (
         *("queries", "band_expansion", "encoder_init"),
-        *("depth", "depth_noise", "depth_pairing", "pyramid", "depth_rgb"),
+        *("depth", "depth_noise", "depth_pairing", "pyramid", "depth_rgb", "depth_model"),
     )
     # Came after records were made: at their defaults no part of the key, so that those records stay what they are.
-    LATER: ClassVar[tuple[str, ...]] = ("depth_rgb", "normalisation", "channel_order")
+    LATER: ClassVar[tuple[str, ...]] = ("depth_rgb", "normalisation", "channel_order", "depth_model")
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""

@@ -66,6 +66,7 @@ def _run(
     clock = time.perf_counter()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
+    trial.confirm_weights()
     reader = trial.open_reader()
     run |= audit_of(trial, reader)
     split = split_tiles(reader, trial.data.source, trial.data.targets, trial.protocol.max_tiles)

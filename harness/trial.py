@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.tasks import AS_IS, DataSource, Reader, Shift, Task, short_hash
 from harness.scales import Protocol, Scale
-from harness.zoo import BackboneSpec
+from harness.zoo import HUB, BackboneSpec, Build
 from methods.options import Options
 
 
@@ -72,11 +72,42 @@ class Trial:
         """What stands for the weights of backbone and depth encoder, by their names.
 
         Raises:
-            ValueError: a shipped file is missing.
+            ValueError: a shipped file is missing, or a published one is not what it was.
         """
+        return self._weights()
+
+    def _weights(self) -> dict[str, str]:
+        random = [self.backbone] if self.protocol.encoder_init == "random" else []
         encoders = [encoder for encoder in (self.backbone, self.depth_encoder) if encoder]
-        found = {encoder.name: encoder.builds[self.scale.build].digest for encoder in encoders}
-        return found | ({self.backbone.name: "random"} if self.protocol.encoder_init == "random" else {})
+        return {
+            encoder.name: "random" if encoder in random else encoder.builds[self.scale.build].digest
+            for encoder in encoders
+        }
+
+    @property
+    def missing_weights(self) -> dict[str, Build]:
+        """Builds whose published weights are not on this machine, by the names of their encoders.
+
+        Until they are, the key is a preliminary one: it holds their names in place of their digests.
+        """
+        return {
+            encoder.name: encoder.builds[self.scale.build]
+            for encoder in filter(None, (self.backbone, self.depth_encoder))
+            if self.weights[encoder.name].startswith(HUB)
+        }
+
+    def confirm_weights(self) -> None:
+        """Compare the weights on this machine with those the key was made of, maybe on another one.
+
+        Raises:
+            ValueError: they are others.
+        """
+        for name, digest_here in self._weights().items():
+            if digest_here != self.weights[name]:
+                raise ValueError(
+                    f"weights of {name} are {digest_here} here and {self.weights[name]} where the trial was planned: "
+                    f"give both machines the same file"
+                )
 
     @property
     def shift(self) -> dict[str, Any]:

@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tasks import Band, short_hash
+from harness.weight_sources import Source, sources_of
+from harness.weight_store import find_file
 
 WEIGHTS = Path(__file__).parent / "weights"
+HUB = "hub:"
+"""What the names of published weights begin with."""
 
 NIR = Band(name="NIR", centre_um=0.83)
 RGB = (
@@ -27,27 +31,31 @@ class Build:
 
     Args:
         name: the backbone's name at this size.
-        weights: a file name in `harness/weights`, or `hub:` and the name a published checkpoint has there.
+        weights: a file name in `harness/weights`, or `hub:` and what `weight_sources.sources_of` knows them by.
         feature_blocks: blocks whose outputs feed the head.
         options: what the entry point is called with.
-        published_as: whose checkpoint format the published weights have: `timm`'s own, `depth_anything` or `dofa`.
     """
 
     name: str
     weights: str
     feature_blocks: tuple[int, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
-    published_as: str = "timm"
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The published files that hold its weights, the one to fetch first; none for shipped ones."""
+        return sources_of(self.weights.removeprefix(HUB)) if self.weights.startswith(HUB) else ()
 
     @property
     def digest(self) -> str:
-        """What stands for the weights in the trial key: the file's SHA-256, or the published checkpoint's name.
+        """What stands for the weights in the trial key: the file's SHA-256, or their name while no such file is here.
 
         Raises:
-            ValueError: the shipped file is missing.
+            ValueError: the shipped file is missing, or a published one is not what it was.
         """
-        if self.weights.startswith("hub:"):
-            return self.weights
+        if self.sources:
+            found = find_file(self.sources)
+            return found.digest() if found else self.weights
         path = WEIGHTS / self.weights
         if not path.is_file():
             raise ValueError(
@@ -96,7 +104,6 @@ def _builds(
     mini: Mapping[str, Any],
     paper: Mapping[str, Any],
     blocks: tuple[int, ...] = (7, 11, 15, 23),
-    published_as: str = "timm",
 ) -> dict[str, Build]:
     """The two sizes of a backbone; `name` is that of the published one, `dinov3_l`."""
     short = name.rpartition("_")[0]
@@ -106,10 +113,9 @@ def _builds(
         ),
         "paper": Build(
             name=name,
-            weights=f"hub:{hub}",
+            weights=f"{HUB}{hub}",
             feature_blocks=blocks,
             options={"img_size": 512, **paper},
-            published_as=published_as,
         ),
     }
 
@@ -183,7 +189,6 @@ _SPECS = (
             "torchgeo/dofa/dofa_large_patch16_224-0ff904d3.pth",
             mini={},
             paper={"patch_size": 16, "embed_dim": 1024, "depth": 24, "num_heads": 16},
-            published_as="dofa",
         ),
         by_wavelength=True,
     ),
@@ -194,25 +199,38 @@ BACKBONES: dict[str, BackboneSpec] = {spec.name: spec for spec in _SPECS}
 BACKBONE_NAMES: dict[str, BackboneSpec] = BACKBONES | {spec.builds["paper"].name: spec for spec in _SPECS}
 """Those, and the same by the names of their published sizes: `dinov3_l` is `dinov3` at the paper's scale."""
 
-DEPTH_ENCODER = BackboneSpec(
-    name="depth",
-    title="depth encoder",
-    entry="vit_large_patch14_dinov2",
-    bands=RGB,
-    builds={
-        "mini": Build(
-            name="depth",
-            weights="depth_mini.safetensors",
-            feature_blocks=(0, 1, 2, 3),
-            options={**_SCALED, "depth": 4, **_DYNAMIC},
-        ),
-        "paper": Build(
-            name="depth_l",
-            weights="hub:depth-anything/Depth-Anything-V2-Large/depth_anything_v2_vitl.pth",
-            feature_blocks=(7, 11, 15, 23),
-            options={"img_size": 512, "patch_size": 16, **_DYNAMIC},
-            published_as="depth_anything",
-        ),
-    },
-)
-"""The encoder of a monocular depth network; of the published one only the ViT is built."""
+
+def _depth(title: str, name: str, hub: str) -> BackboneSpec:
+    mini = Build(
+        name="depth",
+        weights="depth_mini.safetensors",
+        feature_blocks=(0, 1, 2, 3),
+        options={**_SCALED, "depth": 4, **_DYNAMIC},
+    )
+    paper = Build(
+        name=name,
+        weights=f"{HUB}{hub}",
+        feature_blocks=(7, 11, 15, 23),
+        options={"img_size": 512, "patch_size": 16, **_DYNAMIC},
+    )
+    return BackboneSpec(
+        name="depth",
+        title=title,
+        entry="vit_large_patch14_dinov2",
+        bands=RGB,
+        builds={"mini": mini, "paper": paper},
+    )
+
+
+DEPTH_ENCODERS: dict[str, BackboneSpec] = {
+    "promptda": _depth("Prompt Depth Anything", "promptda_l", "depth-anything/prompt-depth-anything-vitl/model.ckpt"),
+    "depth_anything": _depth(
+        "Depth Anything V2",
+        "depth_anything_l",
+        "depth-anything/Depth-Anything-V2-Large/depth_anything_v2_vitl.pth",
+    ),
+}
+"""Encoders of monocular depth networks, of which only the ViT is built; at the mini scale all are the same one."""
+
+DEPTH_ENCODER = DEPTH_ENCODERS["promptda"]
+"""That of the protocol's default."""

@@ -20,6 +20,10 @@ from unittest import mock
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# no test depends on the weights that lie on somebody's machine
+os.environ["HF_HOME"] = "/nonexistent"
+os.environ.pop("HF_HUB_CACHE", None)
+os.environ.pop("DGSS_BENCH_WEIGHTS", None)
 os.environ["OMP_NUM_THREADS"] = "1"
 # most tests are about other things; those of the engine ask for it by option
 os.environ["DGSS_BENCH_EXECUTOR"] = "local"
@@ -124,6 +128,13 @@ def _one_thread() -> None:
 def program() -> Program:
     """Runs the program in this process."""
     return run_program
+
+
+@pytest.fixture
+def weights_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty weights folder."""
+    monkeypatch.setenv("DGSS_BENCH_WEIGHTS", str(tmp_path / "weights"))
+    return tmp_path / "weights"
 
 
 @pytest.fixture(scope="session")

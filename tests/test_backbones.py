@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-import timm
 import torch
 
 from benchmarks.catalogue import FBP_CS
 from benchmarks.tasks import Band
-from harness.backbones import build_encoder, dofa_encoder
+from harness.backbones import build_encoder
 from harness.plan import Request, make_plan
 from harness.scales import SCALES
 from harness.segmentor import encoder_spec
@@ -38,27 +35,6 @@ def test_published_sizes(name: str) -> None:
     assert (spec.blocks, spec.width, spec.heads, spec.prefix_tokens) == (blocks, width, heads, prefix)
     assert (spec.feature_blocks, spec.grid) == (features, (32, 32))
     assert sum(p.numel() for p in encoder.parameters()) / 1e6 == pytest.approx(millions, abs=0.6)
-
-
-NARROW = {"embed_dim": 64, "depth": 2, "num_heads": 2, "num_classes": 0}
-
-
-@pytest.mark.parametrize("name", [name for name in ENCODERS if name != "dofa"])
-def test_a_checkpoint_of_the_published_patch_and_grid_fits_the_build(name: str, tmp_path: Path) -> None:
-    """The published class and sizes but for width and depth; the file stands in for the hub's."""
-    build = BACKBONES[name].builds["paper"]
-    hub = build.weights.removeprefix("hub:")
-    narrow = NARROW | ({"global_attn_indexes": (1,), "neck_chans": 8} if name == "sam" else {})
-    published = timm.create_model(hub, pretrained=False, **narrow)
-    torch.save(published.state_dict(), tmp_path / "published.pth")
-    overlay = {"file": str(tmp_path / "published.pth"), "num_classes": 0}
-    options = {**build.options, **narrow}
-    made = timm.create_model(hub, pretrained=True, pretrained_cfg_overlay=overlay, **options)
-    assert made.patch_embed.proj.weight.shape == (64, 3, 16, 16)
-    theirs, ours = published.state_dict(), made.state_dict()
-    same = [key for key in ours if ours[key].shape == theirs[key].shape and torch.equal(ours[key], theirs[key])]
-    resized = {"patch_embed.proj.weight", "pos_embed"} if name in ("clip", "eva02", "dinov2") else set()
-    assert set(ours) - set(same) == resized
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -132,18 +108,6 @@ def test_dofa_under_bf16_keeps_its_kernel() -> None:
 def test_dofa_refuses_nanometres() -> None:
     with pytest.raises(ValueError, match=r"band centre 665.0: DOFA takes micrometres"):
         build_encoder(BACKBONES["dofa"], "mini", [Band(name="R", centre_um=665.0)], "nearest", "random")
-
-
-def test_reads_a_published_dofa_checkpoint() -> None:
-    """True names and shapes at a small width: a 14 x 14 grid becomes 8 x 8, and the last norm is missing there."""
-    model = tiny("dofa").model
-    published = {name: torch.randn_like(t) for name, t in model.state_dict().items() if not name.startswith("fc_norm")}
-    published["pos_embed"] = torch.randn(1, 1 + 14 * 14, 96)
-    kept = published["pos_embed"][:, :1].clone()
-    model.load_state_dict(dofa_encoder(published, model), strict=True)
-    assert model.pos_embed.shape == (1, 65, 96)
-    assert torch.equal(model.pos_embed[:, :1], kept)
-    assert torch.equal(model.cls_token, published["cls_token"])
 
 
 def test_expansion_means_nothing_to_dofa() -> None:

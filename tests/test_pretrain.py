@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 
 from benchmarks.catalogue import FBP_CS
-from harness.backbones import build_encoder, depth_anything_encoder
+from harness.backbones import build_encoder
 from harness.pretrain import pretrain
 from harness.zoo import BACKBONES, DEPTH_ENCODER, RGB, WEIGHTS
 
@@ -51,21 +51,3 @@ def test_pretrained_and_random_encoders_differ_and_are_frozen(name):
     assert [m.shape for m in first] == [torch.Size([2, 96, 8, 8])] * 4
     assert not torch.allclose(first[-1], second[-1], atol=0.1)
     assert not any(p.requires_grad for encoder in encoders for p in encoder.parameters())
-
-
-def test_reads_the_encoder_of_a_depth_anything_checkpoint():
-    """True names and shapes of the published file, at a small width: patch 14 and a 37 x 37 grid become 8 and 8 x 8."""
-    model = build_encoder(DEPTH_ENCODER, "mini", RGB, "nearest", "random").model
-    width, grid = 96, 37
-    published = {
-        f"pretrained.{name}": tensor for name, tensor in model.state_dict().items() if not name.startswith("pos_embed")
-    }
-    published["pretrained.patch_embed.proj.weight"] = torch.randn(width, 3, 14, 14)
-    published["pretrained.pos_embed"] = torch.randn(1, 1 + grid * grid, width)
-    published["pretrained.mask_token"] = torch.zeros(1, width)
-    published["depth_head.scratch.output_conv1.weight"] = torch.randn(4, 4, 3, 3)
-    state = depth_anything_encoder(published, model)
-    assert state["patch_embed.proj.weight"].shape == (width, 3, 8, 8)
-    assert state["pos_embed"].shape == model.state_dict()["pos_embed"].shape
-    assert set(state) == set(model.state_dict())
-    model.load_state_dict(state, strict=True)

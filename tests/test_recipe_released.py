@@ -28,7 +28,12 @@ from tests.aerial_files import write_flair
 from tests.conftest import TINY, Program, Result, assert_refused
 from tests.test_pipeline import CLASSES, CROP, PLAIN, Memory, batches, tile
 
-LATER = {"depth_rgb": "released", "normalisation": "per_image", "channel_order": "bgr"}
+LATER = {
+    "depth_rgb": "released",
+    "normalisation": "per_image",
+    "channel_order": "bgr",
+    "depth_model": "depth_anything",
+}
 
 
 def trial(method: str, task: str, *settings: str) -> Trial:

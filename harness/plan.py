@@ -93,11 +93,11 @@ class Plan:
         found = [build for trial in self.pending for build in trial.missing_weights.values()]
         return {build.name: build for build in found}
 
-    def skip(self, defect: Callable[[Trial], tuple[str, str] | None]) -> Plan:
+    def skip(self, defects: Callable[[Trial], Mapping[str, str]]) -> Plan:
         """The same plan without the pending trials that cannot run.
 
         Args:
-            defect: for a trial, what is missing or wrong (a task, weights) and why; None if it can run.
+            defects: what keeps a trial from running (a task, a backbone), and why; empty if it can run.
 
         Raises:
             ValueError: no trial is left.
@@ -105,10 +105,10 @@ class Plan:
         found: dict[str, str] = {}
         trials = []
         for planned in self.trials:
-            told = defect(planned.trial) if planned.status is Status.PLANNED else None
-            if told:
-                found[told[0]] = told[1]
-            trials.append(replace(planned, status=Status.SKIPPED, reason=told[1]) if told else planned)
+            told = defects(planned.trial) if planned.status is Status.PLANNED else {}
+            found |= told
+            reason = "; ".join(told.values())
+            trials.append(replace(planned, status=Status.SKIPPED, reason=reason) if told else planned)
         if all(planned.status is Status.SKIPPED for planned in trials):
             raise ValueError("; ".join(dict.fromkeys([*found.values(), *self.skipped.values()])))
         return replace(self, trials=trials, skipped={**self.skipped, **found}, defective=self.defective | set(found))

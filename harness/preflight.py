@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.tasks import Normalised
@@ -47,16 +47,14 @@ def _check_weights(plan: Plan) -> Plan:
     Raises:
         ValueError: no trial is left.
     """
-
-    def defect(trial: Trial) -> tuple[str, str] | None:
-        build = next(iter(trial.missing_weights.values()), None)
-        return build and (build.name, missing(build.name, build.sources))
-
-    return _skipping(plan, defect)
+    return _skipping(
+        plan,
+        lambda trial: {build.name: missing(build.name, build.sources) for build in trial.missing_weights.values()},
+    )
 
 
-def _skipping(plan: Plan, defect: Callable[[Trial], tuple[str, str] | None]) -> Plan:
-    checked = plan.skip(defect)
+def _skipping(plan: Plan, defects: Callable[[Trial], Mapping[str, str]]) -> Plan:
+    checked = plan.skip(defects)
     screen.show_skipped({name: why for name, why in checked.skipped.items() if name not in plan.skipped})
     return checked
 
@@ -89,12 +87,10 @@ def _check_files(plan: Plan, remembered: Path) -> Plan:
             continue
         passed.add(stamp)
         replace_file(remembered, json.dumps(sorted(passed)).encode())
-
-    def defect(trial: Trial) -> tuple[str, str] | None:
-        why = defects.get(trial.data_fingerprint)
-        return why and (trial.task.name, why)
-
-    return _skipping(plan, defect)
+    return _skipping(
+        plan,
+        lambda trial: {trial.task.name: why} if (why := defects.get(trial.data_fingerprint)) else {},
+    )
 
 
 def _check_distortion(plan: Plan) -> None:

@@ -28,7 +28,7 @@ FOLDER_VARIABLE = "DGSS_BENCH_WEIGHTS"
 def weights_folder(given: Path | None = None) -> Path:
     """The folder given, else `$DGSS_BENCH_WEIGHTS`, else `dgss-bench` in the home of the hub's library (`$HF_HOME`)."""
     if given or os.environ.get(FOLDER_VARIABLE):
-        return Path(given or os.environ[FOLDER_VARIABLE]).expanduser()
+        return Path(given or os.environ[FOLDER_VARIABLE]).expanduser().absolute()
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("HF_HOME") or os.path.join(cache, "huggingface")
     return Path(os.path.expandvars(home)).expanduser() / "dgss-bench"
@@ -72,9 +72,12 @@ class WeightFile:
         Raises:
             ValueError: the file is incomplete, not what its name says, or another than was noted.
         """
-        _refuse_incomplete(self)
-        with self.path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            _refuse_incomplete(self)
+            with self.path.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ValueError(f"weight file {self.path} cannot be read ({error.strerror}); {remedy(self)}") from error
         if not sha256.startswith(self.source.sha256_begins):
             raise ValueError(
                 f"weight file {self.path} is not the published {self.source.file}: its SHA-256 is {sha256}, that one's "
@@ -100,14 +103,12 @@ class WeightFile:
 
     def _noted(self) -> Mapping[str, Any]:
         try:
-            noted = json.loads(self.note.read_bytes())
+            noted = dict(json.loads(self.note.read_bytes()))
+            return {"recorded": noted["recorded"], "sha256": noted["sha256"], "stamp": noted.get("stamp")}
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"{self.note} cannot be read ({error}): delete it, and the digest is noted anew"
-            ) from error
-        return dict(noted)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{self.note} holds no digest ({error!r}): delete it, it is made anew") from error
 
     def _write(self, noted: Mapping[str, Any]) -> None:
         temporary = self.note.with_name(f".{self.note.name}.{os.getpid()}")

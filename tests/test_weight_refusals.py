@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import re
 from collections.abc import Callable
@@ -125,13 +126,13 @@ def narrow_model() -> nn.Module:
 
 
 class _Trap:
-    """Unpickled, it would make a file."""
+    """Unpickled, it would make a folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __reduce__(self) -> Any:
-        return (Path.touch, (self.path,))
+        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize("how", ["torch", "pickle"])

@@ -171,6 +171,17 @@ def test_an_incomplete_file_is_not_noted(make: Callable[..., Plan], weights_fold
     only(make())
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{}", "\\xff"])
+def test_a_note_that_holds_no_digest_is_refused(content: str, make: Callable[..., Plan], weights_folder: Path) -> None:
+    note = Path(f"{write(weights_folder)}.sha256.json")
+    only(make())
+    note.write_text(content)
+    with pytest.raises(ValueError, match=f"{re.escape(str(note))} holds no digest .*: delete it"):
+        make()
+    note.unlink()
+    only(make())
+
+
 def test_a_worker_with_other_weights_does_not_train(make: Callable[..., Plan], weights_folder: Path) -> None:
     write(weights_folder)
     trial = only(make())

@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.lookup import find
 from harness.weight_sources import Source
 from harness.weight_store import WeightFile, find_file, missing, place, weights_folder
-from harness.weights_screen import show_state, show_weights
+from harness.weights_screen import Listed, show_state, show_weights
 from harness.zoo import BACKBONE_NAMES, BACKBONES, DEPTH_ENCODERS, WEIGHTS, BackboneSpec, Build
 
 _ENCODERS = (*BACKBONES.values(), *DEPTH_ENCODERS.values())
@@ -29,32 +29,30 @@ def chosen(names: Sequence[str]) -> list[BackboneSpec]:
 def list_weights(names: Sequence[str], folder: Path | None) -> None:
     """Show the weights of encoders at both sizes. Raises `ValueError` for an unknown name."""
     builds = {build.name: build for spec in chosen(names) for build in spec.builds.values()}
-    rows = [row for build in builds.values() for row in _rows(build, folder)]
-    show_weights(rows, str(weights_folder(folder)))
+    show_weights([row for build in builds.values() for row in _rows(build, folder)], weights_folder(folder))
 
 
-def _rows(build: Build, folder: Path | None) -> Iterator[dict[str, object]]:
-    """A row for the shipped file, or for each published one."""
+def _rows(build: Build, folder: Path | None) -> Iterator[Listed]:
+    """The shipped file, or each published one."""
     if not build.sources:
         digest = build.digest
         size = f"{(WEIGHTS / build.weights).stat().st_size / 1e6:.1f} MB"
-        yield _row(build.name, f"shipped: {build.weights}", "as this program", "no", size, "present", digest)
+        origin = f"shipped: {build.weights}"
+        yield Listed(
+            name=build.name, state="present", size=size, licence="as this program", origin=origin, digest=digest
+        )
         return
     used = find_file(build.sources, folder)
     for source in build.sources:
         file = find_file([source], folder)
-        state = "missing" if file is None else "present" if used and source is used.source else "present, not used"
-        size = f"{source.gigabytes:.2f} GB" if source.gigabytes else "unknown"
-        digest = (file.recorded()[:16] or "at first use") if file else ""
-        name = build.name if source is build.sources[0] else f"or for {build.name}"
-        yield _row(name, source.name, source.licence, "yes" if source.gated else "no", size, state, digest)
-
-
-def _row(
-    name: str, origin: str, licence: str, gated: str, size: str, state: str, digest: str = ""
-) -> dict[str, object]:
-    facts = {"backbone": name, "from": origin, "licence": licence, "gated": gated}
-    return {**facts, "size": size, "state": state, "sha256": digest}
+        yield Listed(
+            name=build.name if source is build.sources[0] else "  or",
+            state="missing" if file is None else "present" if used and source is used.source else "present, not used",
+            size=f"{source.gigabytes:.2f} GB" if source.gigabytes else "unknown",
+            licence=f"{source.licence}{', gated' if source.gated else ''}",
+            origin=source.name,
+            digest=(file.recorded()[:16] or "noted at first use") if file else "",
+        )
 
 
 def fetch_weights(names: Sequence[str], folder: Path | None, *, force: bool) -> None:

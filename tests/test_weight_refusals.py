@@ -78,8 +78,8 @@ WRONG: dict[str, tuple[Callable[[], dict[str, Tensor]], str]] = {
         r"1 unexpected: blocks.1.attn.extra",
     ),
     "a block more": (
-        lambda: dinov2_state() | {k.replace("blocks.1", "blocks.2"): v for k, v in dinov2_state().items()},
-        r"14 unexpected: blocks.2",
+        lambda: dinov2_state() | {k.replace("blocks.1", "blocks.4"): v for k, v in dinov2_state().items()},
+        r"14 unexpected: blocks.4",
     ),
     "another width": (
         lambda: dinov2_state() | {"blocks.0.mlp.fc1.weight": torch.zeros(4 * WIDTH, WIDTH + 1)},

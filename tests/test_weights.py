@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,15 +20,18 @@ from huggingface_hub import constants
 from huggingface_hub.errors import GatedRepoError, RemoteEntryNotFoundError
 from safetensors.numpy import save_file
 
+from harness import weights_driver
 from harness.plan import Plan, Request, make_plan
 from harness.preflight import checked
 from harness.records import RecordStore
+from harness.scales import SCALES
 from harness.status import Status
 from harness.trial import Trial
 from harness.weight_store import find_file
-from harness.zoo import BACKBONES, DEPTH_ENCODERS, Build
-from tests.conftest import Program, Result, assert_refused, run_process
+from harness.zoo import BACKBONE_NAMES, BACKBONES, DEPTH_ENCODERS, BackboneSpec, Build
+from tests.conftest import Program, Result, assert_refused, bodies, run_process
 from tests.fbp_files import write_fbp
+from tests.weight_files import dinov2_state, hub_model, narrow, put
 
 DINOV2 = BACKBONES["dinov2"].builds["paper"]
 ALL = [spec.builds["paper"] for spec in (*BACKBONES.values(), *DEPTH_ENCODERS.values())]
@@ -236,32 +241,48 @@ def test_a_run_without_any_weights_is_refused(program: Program, tmp_path: Path, 
 # --- the commands
 
 
-def listed(result: Result) -> str:
-    """A listing without the breaks of a narrow terminal."""
+def listed(result: Result) -> dict[str, str]:
+    """What is said of each file, by where it comes from."""
     assert result.exit_code == 0, result
-    return re.sub(r"\s+", "", result.out)
+    lines = result.out.splitlines()
+    files = [index for index, line in enumerate(lines) if line.startswith("    ")]
+    return {lines[i].split(",")[0].strip(): f"{lines[i - 1]} {lines[i]}" for i in files}
 
 
-def test_list_says_where_everything_comes_from(
-    program: Program, weights_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "250")
+def test_list_says_where_everything_comes_from(program: Program, weights_folder: Path) -> None:
     path = write(weights_folder)
-    find_file(DINOV2.sources).check()  # type: ignore[union-attr]
-    shown = listed(program("weights", "list"))
+    write(weights_folder, number=1)
+    used = find_file(DINOV2.sources)
+    assert used
+    digest = used.check()
+    result = program("weights", "list")
+    shown = listed(result)
+    first, second = (shown.pop(source.name) for source in DINOV2.sources)
+    assert re.match(r"dinov2_l +present +1.22 GB  Apache-2.0 ", first)
+    assert first.endswith(f"{DINOV2.sources[0].name}, sha256 {digest[:16]}")
+    assert re.match(r"  or +present, not used ", second)
+    assert second.endswith("sha256 noted at first use")
     for build in ALL:
-        assert build.name in shown
-        for source in build.sources:
-            assert re.sub(r"\s", "", source.name + source.licence) in shown
-    for spec in BACKBONES.values():
-        assert f"shipped:{spec.builds['mini'].weights}" in shown
-    assert shown.count("missing") == sum(len(build.sources) for build in ALL) - 1
-    digest = json.loads(Path(f"{path}.sha256.json").read_text())["sha256"]
-    assert f"present{digest[:16]}" in shown
-    assert f"weightsfolder:{weights_folder}" in shown
-    one = listed(program("weights", "list", "--backbone", "dinov3"))
-    assert "facebook/dinov3-vitl16-pretrain-lvd1689m/model.safetensorsDINOv3licenceyes" in one
-    assert "clip" not in one
+        for number, source in enumerate(build.sources if build is not DINOV2 else ()):
+            said = shown.pop(source.name)
+            assert re.match(rf"{'  or' if number else build.name} +missing +{source.gigabytes:.2f} GB", said)
+            assert source.licence in said
+            assert (
+                ("gated" in said) == source.gated == (source.repository == "facebook/dinov3-vitl16-pretrain-lvd1689m")
+            )
+    shipped = {f"shipped: {spec.builds['mini'].weights}" for spec in (*BACKBONES.values(), *DEPTH_ENCODERS.values())}
+    assert set(shown) == shipped
+    assert path.is_relative_to(weights_folder)
+    assert f"weights folder: {weights_folder}" in result.out
+
+
+def test_list_shows_what_is_asked_for(program: Program, weights_folder: Path) -> None:
+    for name in ("dinov3", "dinov3_l"):
+        shown = listed(program("weights", "list", "--backbone", name))
+        sources = BACKBONES["dinov3"].builds["paper"].sources
+        assert set(shown) == {"shipped: dinov3_mini.safetensors", *(source.name for source in sources)}
+    assert len(listed(program("weights", "list", "--backbone", "depth"))) == 5
+    assert len(listed(program("weights", "list", "--backbone", "promptda_l"))) == 3
     assert_refused(program("weights", "list", "--backbone", "dinov9"), "dinov9", "did you mean 'dinov")
 
 
@@ -350,3 +371,58 @@ def test_verify_tells_changed_files_from_whole_ones(program: Program, weights_fo
     assert changed.exit_code == 1
     assert f"wrong dinov2_l: weight file {path} is another than at first use" in changed.text
     assert program("weights", "verify", "--backbone", "clip").exit_code == 0
+
+
+# --- from the command to the model, at a narrow width
+
+
+@pytest.fixture
+def narrow_dinov2(monkeypatch: pytest.MonkeyPatch) -> BackboneSpec:
+    """The published build of DINOv2, but for width and depth, in the place of the true one."""
+    spec = narrow("dinov2")
+    monkeypatch.setattr(weights_driver, "_ENCODERS", (spec,))
+    for name in ("dinov2", "dinov2_l"):
+        monkeypatch.setitem(BACKBONE_NAMES, name, spec)
+    monkeypatch.setitem(BACKBONES, "dinov2", spec)
+    return spec
+
+
+def test_verify_loads_if_asked_to(program: Program, narrow_dinov2: BackboneSpec, weights_folder: Path) -> None:
+    path = put(weights_folder, DINOV2.sources[0], dinov2_state())
+    result = program("weights", "verify", "--load")
+    assert result.exit_code == 0, result
+    resized = "patch_embed.proj.weight 64 x 3 x 14 x 14 to 64 x 3 x 16 x 16; pos_embed 1 x 1370 x 64 to 1 x 1025 x 64"
+    for said in (str(path), "62 tensors matched; missing: none; unexpected: none", f"resized: {resized}"):
+        assert said in result.text
+    put(weights_folder, DINOV2.sources[0], hub_model("dinov3").state_dict())
+    Path(f"{path}.sha256.json").unlink()
+    assert program("weights", "verify").exit_code == 0, "whole, and never seen"
+    refused = program("weights", "verify", "--load")
+    assert refused.exit_code == 1
+    assert "wrong dinov2_l: " in refused.text
+    assert "its tensors are not those of the model" in refused.text
+
+
+def test_a_trial_is_known_by_the_weights_it_was_made_with(
+    program: Program,
+    narrow_dinov2: BackboneSpec,
+    weights_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The paper's scale but for sizes that a test can afford."""
+    small = {"protocol": SCALES["test"].protocol, "head": SCALES["test"].head, "loader_workers": 0}
+    monkeypatch.setitem(SCALES, "paper", replace(SCALES["paper"], **small, fixed_length=True, gpus_per_trial=0))
+    path = put(weights_folder, DINOV2.sources[0], dinov2_state())
+    write_fbp(tmp_path / "data")
+    args = ("--suite", "all", "--scale", "paper", "--task", "fbp_cs", "--backbone", "dinov2", "--method", "frozen")
+    where = ("--seeds", 1, "--data-root", tmp_path / "data", "--results", tmp_path / "results")
+    first = program(*args, *where)
+    assert first.exit_code == 0, first
+    (body,) = bodies(tmp_path / "results", "paper").values()
+    assert body["result"]["inputs"]["weights"] == {"dinov2": hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert "1 cached, 0 to run" in program("plan", *args, *where).text
+    put(weights_folder, DINOV2.sources[0], {**dinov2_state(), "cls_token": dinov2_state()["cls_token"] + 1})
+    assert_refused(program("plan", *args, *where), "is another than at first use")
+    Path(f"{path}.sha256.json").unlink()
+    assert "0 cached, 1 to run" in program("plan", *args, *where).text

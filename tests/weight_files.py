@@ -20,9 +20,9 @@ from harness.dofa import build_dofa
 from harness.weight_sources import Source
 from harness.zoo import BACKBONES, DEPTH_ENCODERS, RGB, BackboneSpec
 
-WIDTH, DEPTH, HEADS = 64, 2, 2
+WIDTH, DEPTH, HEADS = 64, 4, 2
 _NARROW: dict[str, Any] = {"embed_dim": WIDTH, "depth": DEPTH, "num_heads": HEADS}
-_SAM = {"global_attn_indexes": (1,), "neck_chans": 8}
+_SAM = {"global_attn_indexes": (1, 3), "neck_chans": 8}
 
 TIMM = tuple(name for name in BACKBONES if name != "dofa")
 """Backbones whose published files have timm's own names."""
@@ -38,7 +38,7 @@ def narrow(name: str, **options: Any) -> BackboneSpec:
     spec = {**BACKBONES, **DEPTH_ENCODERS}[name]
     paper = spec.builds["paper"]
     sizes = _NARROW | (_SAM if name == "sam" else {})
-    small = replace(paper, options={**paper.options, **sizes, **options}, feature_blocks=(0, 1))
+    small = replace(paper, options={**paper.options, **sizes, **options}, feature_blocks=(0, 1, 2, 3))
     return replace(spec, builds={**spec.builds, "paper": small})
 
 

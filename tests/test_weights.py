@@ -26,10 +26,11 @@ from harness.preflight import checked
 from harness.records import RecordStore
 from harness.scales import SCALES
 from harness.status import Status
+from harness.train import run_trial
 from harness.trial import Trial
 from harness.weight_store import find_file
 from harness.zoo import BACKBONE_NAMES, BACKBONES, DEPTH_ENCODERS, BackboneSpec, Build
-from tests.conftest import Program, Result, assert_refused, bodies, run_process
+from tests.conftest import Program, Result, assert_refused, run_process
 from tests.fbp_files import write_fbp
 from tests.weight_files import dinov2_state, hub_model, narrow, put
 
@@ -404,25 +405,22 @@ def test_verify_loads_if_asked_to(program: Program, narrow_dinov2: BackboneSpec,
 
 
 def test_a_trial_is_known_by_the_weights_it_was_made_with(
-    program: Program,
-    narrow_dinov2: BackboneSpec,
-    weights_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    narrow_dinov2: BackboneSpec, make: Callable[..., Plan], weights_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The paper's scale but for sizes that a test can afford."""
     small = {"protocol": SCALES["test"].protocol, "head": SCALES["test"].head, "loader_workers": 0}
-    monkeypatch.setitem(SCALES, "paper", replace(SCALES["paper"], **small, fixed_length=True, gpus_per_trial=0))
+    monkeypatch.setitem(SCALES, "paper", replace(SCALES["paper"], **small, fixed_length=True))
     path = put(weights_folder, DINOV2.sources[0], dinov2_state())
-    write_fbp(tmp_path / "data")
-    args = ("--suite", "all", "--scale", "paper", "--task", "fbp_cs", "--backbone", "dinov2", "--method", "frozen")
-    where = ("--seeds", 1, "--data-root", tmp_path / "data", "--results", tmp_path / "results")
-    first = program(*args, *where)
-    assert first.exit_code == 0, first
-    (body,) = bodies(tmp_path / "results", "paper").values()
-    assert body["result"]["inputs"]["weights"] == {"dinov2": hashlib.sha256(path.read_bytes()).hexdigest()}
-    assert "1 cached, 0 to run" in program("plan", *args, *where).text
+    trial = only(make("dinov2"))
+    key, sent = trial.key, pickle.dumps(trial)
+    record = run_trial(trial)
+    assert record.status is Status.DONE, record.error
+    assert record.key == key
+    assert record.inputs["weights"] == {"dinov2": hashlib.sha256(path.read_bytes()).hexdigest()}
     put(weights_folder, DINOV2.sources[0], {**dinov2_state(), "cls_token": dinov2_state()["cls_token"] + 1})
-    assert_refused(program("plan", *args, *where), "is another than at first use")
     Path(f"{path}.sha256.json").unlink()
-    assert "0 cached, 1 to run" in program("plan", *args, *where).text
+    elsewhere = run_trial(pickle.loads(sent))
+    assert elsewhere.status is Status.FAILED
+    assert elsewhere.error
+    assert "give both machines the same file" in elsewhere.error["message"]
+    assert only(make("dinov2")).key != key

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.lookup import find
+from harness.screen import show_hint
 from harness.weight_sources import Source
-from harness.weight_store import WeightFile, find_file, missing, place, weights_folder
+from harness.weight_store import FOLDER_VARIABLE, WeightFile, find_file, missing, place, weights_folder
 from harness.weights_screen import Listed, show_state, show_weights
 from harness.zoo import BACKBONE_NAMES, BACKBONES, DEPTH_ENCODERS, WEIGHTS, BackboneSpec, Build
 
@@ -23,7 +24,7 @@ def chosen(names: Sequence[str]) -> list[BackboneSpec]:
     depth = {spec.builds["paper"].name: (spec,) for spec in DEPTH_ENCODERS.values()}
     known = {name: (spec,) for name, spec in BACKBONE_NAMES.items()} | depth | {"depth": tuple(DEPTH_ENCODERS.values())}
     wanted = [spec for name in names for spec in find("backbone", name, known)]
-    return [spec for spec in _ENCODERS if not names or any(spec is other for other in wanted)]
+    return [spec for spec in _ENCODERS if not names or spec in wanted]
 
 
 def list_weights(names: Sequence[str], folder: Path | None) -> None:
@@ -74,6 +75,8 @@ def fetch_weights(names: Sequence[str], folder: Path | None, *, force: bool) -> 
             refused.append(str(error))
     if refused:
         raise ValueError("; ".join(refused))
+    if folder and weights_folder(folder) != weights_folder():
+        show_hint("trials look there after", f"export {FOLDER_VARIABLE}={weights_folder(folder)}")
 
 
 def _download(build: Build, folder: Path | None, *, force: bool) -> WeightFile:

@@ -27,6 +27,7 @@ from tests.weight_files import (
     put,
     same,
     source,
+    tamper,
 )
 
 
@@ -125,6 +126,15 @@ def narrow_model() -> nn.Module:
     return model
 
 
+def test_a_file_is_read_in_full_before_it_is_loaded(weights_folder: Path) -> None:
+    """Size and time of change are enough for a plan alone."""
+    path = put(weights_folder, source("dinov2"), dinov2_state())
+    loaded(narrow("dinov2"))
+    tamper(path)
+    with pytest.raises(ValueError, match="is another than at first use"):
+        loaded(narrow("dinov2"))
+
+
 class _Trap:
     """Unpickled, it would make a folder."""
 
@@ -145,7 +155,7 @@ def test_code_in_a_file_is_not_run(how: str, weights_folder: Path, tmp_path: Pat
     if how == "torch":
         torch.save(content, buffer)
     else:
-        pickle.dump(content, buffer)
+        pickle.dump(content, buffer, protocol=2)
     path.write_bytes(buffer.getvalue())
     with pytest.raises(ValueError, match=re.escape(str(path))):
         loaded(narrow("depth_anything"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
 import re
 from collections.abc import Callable
@@ -32,7 +31,7 @@ from harness.weight_store import find_file
 from harness.zoo import BACKBONE_NAMES, BACKBONES, DEPTH_ENCODERS, BackboneSpec, Build
 from tests.conftest import Program, Result, assert_refused, run_process
 from tests.fbp_files import write_fbp
-from tests.weight_files import dinov2_state, hub_model, narrow, put
+from tests.weight_files import dinov2_state, hub_model, narrow, put, tamper
 
 DINOV2 = BACKBONES["dinov2"].builds["paper"]
 ALL = [spec.builds["paper"] for spec in (*BACKBONES.values(), *DEPTH_ENCODERS.values())]
@@ -157,9 +156,7 @@ def test_another_file_under_the_same_name_is_refused(
 def test_an_untouched_file_is_not_read_again_by_a_plan(make: Callable[..., Plan], weights_folder: Path) -> None:
     path = write(weights_folder)
     key = only(make()).key
-    whole, stat = path.read_bytes(), path.stat()
-    path.write_bytes(whole[:-1] + b"\0")
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    tamper(path)
     assert only(make()).key == key
     file = find_file(DINOV2.sources)
     assert file
@@ -336,6 +333,15 @@ def test_fetch_downloads_what_is_not_here(program: Program, hub: Any, weights_fo
     assert len(hub.asked) == 1
     program("weights", "fetch", "--backbone", "dinov2", "--force")
     assert len(hub.asked) == 2
+
+
+def test_fetch_into_another_folder_says_how_trials_find_it(program: Program, hub: Any, tmp_path: Path) -> None:
+    result = program("weights", "fetch", "--backbone", "dinov2", "--folder", tmp_path / "shared")
+    assert f"export DGSS_BENCH_WEIGHTS={tmp_path / 'shared'}" in result.text
+    assert (tmp_path / "shared" / DINOV2.sources[0].name).is_file()
+    again = program("weights", "list", "--backbone", "dinov2", "--folder", tmp_path / "shared")
+    assert re.search(r"dinov2_l +present", again.out)
+    assert re.search(r"dinov2_l +missing", program("weights", "list", "--backbone", "dinov2").out)
 
 
 def test_fetch_without_a_folder_uses_the_hubs_cache(program: Program, hub: Any, tmp_path: Path) -> None:

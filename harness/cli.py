@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from benchmarks.suites import SUITES
-from benchmarks.tasks import Shift
 from harness import driver, examine, screen, template
 from harness.cli_bench import bench
 from harness.cli_data import data
@@ -26,18 +25,17 @@ from harness.cli_options import (
     Severity,
     Suite,
     TaskNames,
+    request_of,
 )
+from harness.cli_plan import plan
 from harness.cli_predict import predict
 from harness.cli_report import report
 from harness.cli_results import compare, leaderboard
 from harness.cli_tables import tables
 from harness.cli_weights import weights
-from harness.folders import existing_records
 from harness.listings import LISTINGS
 from harness.lookup import find
-from harness.plan import Request, make_plan
 from harness.schedule import Resources
-from harness.weights_screen import show_missing
 
 app = typer.Typer(
     add_completion=False,
@@ -46,31 +44,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: python run.py --suite smoke",
 )
-
-
-def _request(
-    suite: str,
-    scale: str,
-    tasks: list[str],
-    backbones: list[str],
-    methods: list[str],
-    seeds: int,
-    settings: list[str],
-    data_root: Path | None,
-    severity: float,
-    ingredients: str,
-) -> Request:
-    return Request(
-        suite=suite,
-        scale=scale,
-        tasks=tasks,
-        backbones=backbones,
-        methods=methods,
-        seeds=seeds,
-        settings=settings,
-        data_root=data_root,
-        shift=Shift.of(severity, ingredients),
-    )
 
 
 @app.callback(invoke_without_command=True)
@@ -129,7 +102,7 @@ def main(
         return
     if not suite:
         raise ValueError(f"nothing to do: give --suite NAME (known: {', '.join(SUITES)}) or a command (see --help)")
-    request = _request(suite, scale, task, backbone, method, seeds, settings, data_root, severity, ingredients)
+    request = request_of(suite, scale, task, backbone, method, seeds, settings, data_root, severity, ingredients)
     running = driver.Running(
         executor=executor,
         resources=Resources(workers=workers, cpus=cpus, gpus=gpus, address=address, timeout=timeout),
@@ -147,26 +120,7 @@ def main(
     raise typer.Exit(code)
 
 
-@app.command()
-def plan(
-    suite: Suite,
-    task: TaskNames = [],  # noqa: B006
-    backbone: BackboneNames = [],  # noqa: B006
-    method: MethodNames = [],  # noqa: B006
-    seeds: Seeds = 0,
-    settings: Settings = [],  # noqa: B006
-    scale: ScaleName = "mini",
-    data_root: DataRoot = None,
-    severity: Severity = 1.0,
-    ingredients: Ingredients = "",
-    results: Results = Path("results"),
-) -> None:
-    """Show the trials of a suite, which of them are cached, and what the rest may cost."""
-    request = _request(suite, scale, task, backbone, method, seeds, settings, data_root, severity, ingredients)
-    made = make_plan(request, existing_records(results, scale))
-    screen.show_plan(made)
-    show_missing(made.missing_weights)
-    screen.show_trials(made)
+app.command()(plan)
 
 
 @app.command("list")

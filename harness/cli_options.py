@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.tasks import INGREDIENTS
+from benchmarks.tasks import INGREDIENTS, Shift
+from harness.plan import Request
 
 Suite = Annotated[
     str,
@@ -63,3 +64,29 @@ Ingredients = Annotated[
     ),
 ]
 Results = Annotated[Path, typer.Option("--results", help="Where records and tables go.")]
+
+
+def request_of(
+    suite: str,
+    scale: str,
+    tasks: list[str],
+    backbones: list[str],
+    methods: list[str],
+    seeds: int,
+    settings: list[str],
+    data_root: Path | None,
+    severity: float,
+    ingredients: str,
+) -> Request:
+    """What the user asked for, from the options that `--suite` and `plan` share. `ValueError` for what is no shift."""
+    return Request(
+        suite=suite,
+        scale=scale,
+        tasks=tasks,
+        backbones=backbones,
+        methods=methods,
+        seeds=seeds,
+        settings=settings,
+        data_root=data_root,
+        shift=Shift.of(severity, ingredients),
+    )

@@ -25,10 +25,15 @@ class Times:
 
     def estimate(self, trial: Trial) -> float | None:
         """Seconds the trial may take, or None if nothing like it ever ran, here or where `guess` was measured."""
+        known = self.known(trial)
+        return guess(trial) if known is None else known
+
+    def known(self, trial: Trial) -> float | None:
+        """Seconds the trial may take by records of its task and backbone alone; None if there are none."""
         for kind, length in _kinds(trial.inputs()):
             if kind in self.seconds:
                 return statistics.median(fixed + length * step for fixed, step in self.seconds[kind])
-        return guess(trial)
+        return None
 
 
 def guess(trial: Trial) -> float | None:

@@ -21,6 +21,9 @@ from harness.zoo import BACKBONE_NAMES, BACKBONES, DEPTH_ENCODERS, Build
 from methods import METHODS
 from methods.options import Options
 
+ABSENT = "absent"
+"""Stands for the fingerprint of data that are not here, in trials that are only foreseen."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -252,14 +255,14 @@ class Expansion:
         return options, protocol.change({"depth_model": "promptda"}) if self.scale.build == "mini" else protocol
 
     def trial(self, cell: Cell, task: Task, source: DataSource, backbone: str, method: MethodRef, seed: int) -> Trial:
-        """One trial of a cell."""
+        """One trial of a cell; one whose task has no supply here is only to be looked at."""
         self._used.add(method.name)
         options, protocol = self.recipe(cell, task, source, backbone, method)
         return Trial(
             task=task,
             data=source,
             data_root=self._root(task),
-            data_fingerprint=self._fingerprints[task.name, cell.severity],
+            data_fingerprint=self._fingerprints.get((task.name, cell.severity), ABSENT),
             backbone=self.backbones[backbone],
             depth_encoder=DEPTH_ENCODERS[protocol.depth_model] if options.needs_depth else None,
             method=method,

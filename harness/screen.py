@@ -68,7 +68,7 @@ def show_plan(plan: Plan) -> None:
     first = plan.trials[0].trial
     data = ", ".join(filter(None, ("synthetic scenes" if first.data.kind == "embedded" else "files", first.shift_text)))
     steps = sorted({planned.trial.protocol.steps for planned in plan.trials})
-    length = f"{'/'.join(map(str, steps))} steps each" if all(steps) else "by epochs"
+    length = f"of {'/'.join(map(str, steps))} steps each" if all(steps) else "by epochs"
     known = [planned.estimate for planned in pending if planned.estimate is not None]
     cost = ""
     if pending:
@@ -76,7 +76,7 @@ def show_plan(plan: Plan) -> None:
         cost = f", about {_work(sum(known), first)}" if whole else ", time unknown before a first run"
     title = f"suite {plan.request.suite}, scale {first.scale.name} ({data})"
     console.print(
-        f"[bold]{title}[/bold]: {counted(len(plan.trials), 'trial')} of {length}, "
+        f"[bold]{title}[/bold]: {counted(len(plan.trials), 'trial')} {length}, "
         f"{cached} cached, {len(pending)} to run{cost}",
         soft_wrap=True,
     )

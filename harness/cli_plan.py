@@ -1,0 +1,51 @@
+"""The command `plan`: parse, call. No logic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli_options import (
+    BackboneNames,
+    DataRoot,
+    Ingredients,
+    MethodNames,
+    Results,
+    ScaleName,
+    Seeds,
+    Settings,
+    Severity,
+    Suite,
+    TaskNames,
+    request_of,
+)
+
+
+def plan(
+    suite: Suite,
+    task: TaskNames = [],  # noqa: B006 (typer reads the default, nobody writes it)
+    backbone: BackboneNames = [],  # noqa: B006
+    method: MethodNames = [],  # noqa: B006
+    seeds: Seeds = 0,
+    settings: Settings = [],  # noqa: B006
+    scale: ScaleName = "mini",
+    data_root: DataRoot = None,
+    severity: Severity = 1.0,
+    ingredients: Ingredients = "",
+    results: Results = Path("results"),
+    measured: Annotated[
+        list[Path],
+        typer.Option(
+            "--measured",
+            help="Step times by `bench step --json`, to tell the cost of what never ran (repeatable).",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006
+) -> None:
+    """Show the trials of a suite, which are cached, and what the rest may cost; at scale paper GPU hours and disk."""
+    from harness import plan_driver
+
+    request = request_of(suite, scale, task, backbone, method, seeds, settings, data_root, severity, ingredients)
+    plan_driver.show(request, results, measured)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from benchmarks.prepared.audit_report import StaleReport, data_digest, load_report, report_path
@@ -26,16 +27,27 @@ def audit_of(trial: Trial, reader: Reader) -> dict[str, Any]:
         return {}
     root = trial.data_root or trial.data.home
     assert root is not None, "files lie below a data root, or beside the task file"
-    path = report_path(trial.task.name, reader, root)
+    return {"audit": audit_state(trial.task.name, reader, root)}
+
+
+def audit_state(task: str, reader: Reader, root: Path) -> dict[str, Any]:
+    """How the audit of a task's files stands: `state`, and for one of these data `outcomes` by the second set.
+
+    Args:
+        task: name of the task.
+        reader: of its files.
+        root: where they lie.
+    """
+    path = report_path(task, reader, root)
     if not path.is_file():
-        return {"audit": {"state": MISSING}}
+        return {"state": MISSING}
     try:
         report = load_report(path, data_digest(reader))
     except StaleReport:
-        return {"audit": {"state": STALE}}
+        return {"state": STALE}
     except ValueError:
-        return {"audit": {"state": UNREADABLE}}
-    return {"audit": {"state": AUDITED, "outcomes": {pair.second: pair.outcome for pair in report.pairs}}}
+        return {"state": UNREADABLE}
+    return {"state": AUDITED, "outcomes": {pair.second: pair.outcome for pair in report.pairs}}
 
 
 def audit_text(records: Iterable[Record]) -> str:

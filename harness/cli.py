@@ -27,7 +27,7 @@ from harness.cli_options import (
     TaskNames,
     request_of,
 )
-from harness.cli_plan import plan
+from harness.cli_plan import doctor, plan
 from harness.cli_predict import predict
 from harness.cli_report import report
 from harness.cli_results import compare, leaderboard
@@ -121,6 +121,7 @@ def main(
 
 
 app.command()(plan)
+app.command()(doctor)
 
 
 @app.command("list")

@@ -1,4 +1,4 @@
-"""The command `plan`: parse, call. No logic."""
+"""The commands `plan` and `doctor`: parse, call. No logic."""
 
 from __future__ import annotations
 
@@ -49,3 +49,14 @@ def plan(
 
     request = request_of(suite, scale, task, backbone, method, seeds, settings, data_root, severity, ingredients)
     plan_driver.show(request, results, measured)
+
+
+def doctor(
+    data_root: DataRoot = None,
+    results: Results = Path("results"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Look at this machine, weights and data: what each suite could run now, and how to mend what lacks."""
+    from harness import doctor_driver
+
+    raise typer.Exit(doctor_driver.examine(data_root, results, as_json=as_json))

@@ -18,6 +18,9 @@ from harness.status import Status
 from harness.trial import Trial
 from harness.weight_store import missing
 
+CHECKED = "checked.json"
+"""The file of a scale's folder that remembers the data files that passed."""
+
 
 def checked(plan: Plan, folder: Path, store: RecordStore) -> Plan:
     """Show the plan, check the data files of its pending trials, and bring the audits of finished ones up to date.
@@ -35,7 +38,7 @@ def checked(plan: Plan, folder: Path, store: RecordStore) -> Plan:
     """
     screen.show_plan(plan)
     plan = _check_weights(plan)
-    plan = _check_files(plan, folder / "checked.json")
+    plan = _check_files(plan, folder / CHECKED)
     _check_distortion(plan)
     renew([planned.trial for planned in plan.trials if planned.status is Status.CACHED], store)
     return plan
@@ -68,7 +71,7 @@ def _check_files(plan: Plan, remembered: Path) -> Plan:
     Raises:
         ValueError: no trial is left.
     """
-    passed = _read_stamps(remembered)
+    passed = read_stamps(remembered)
     defects: dict[str, str] = {}
     files = [trial for trial in plan.pending if trial.data.kind == "files"]
     for trial in {(trial.data_fingerprint, trial.protocol.max_tiles): trial for trial in files}.values():
@@ -106,7 +109,8 @@ def _check_distortion(plan: Plan) -> None:
         check_released_jitter(first.image.dtype, f"the tiles of {trial.task.name}")
 
 
-def _read_stamps(path: Path) -> set[str]:
+def read_stamps(path: Path) -> set[str]:
+    """What passed, as `fingerprint/max_tiles`, by a scale's `checked.json`; empty if there is none."""
     try:
         return set(json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):

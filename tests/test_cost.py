@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from benchmarks.catalogue import TASKS
+from benchmarks.suites import SUITES, Cell, Suite
 from harness.cost import HEAD_PARAMETERS, Bill, Ledger, expected_tiles
 from harness.foresight import foresee
 from harness.measured import StepTime, closest, load_step_times
-from harness.plan import Request
+from harness.plan import Request, make_plan
 from harness.records import RecordStore
+from harness.zoo import BACKBONES
 from tests.conftest import Program, assert_refused, run_process
 from tests.fbp_files import write_fbp
 from tests.test_cli import HEAVY, TELL_IMPORTS
@@ -166,6 +168,8 @@ def test_records_tell_before_files_do(program: Program, smoke_copy: Path, tmp_pa
         store.write(replace(record, run={**record.run, **told}))
     wrong = measured(tmp_path, {**REIN, "scale": "test", "backbone": "dinov3", "image_size": 64, "batch": 2})
     plan = ("plan", "--suite", "smoke", "--scale", "test", "--results", smoke_copy, "--measured", wrong)
+    known = [Ledger(store, []).bill(prospect) for prospect in foresee(Request(suite="smoke", scale="test"))]
+    assert {bill.seconds for bill in known} == {20.0}, "what trials of the same task took, building included"
     same = program(*plan, "--seeds", 2)
     assert same.exit_code == 0, same
     assert same.text.count("20 s") == 4
@@ -176,6 +180,15 @@ def test_records_tell_before_files_do(program: Program, smoke_copy: Path, tmp_pa
     assert "2 (batch 2)" in row
     assert row.split()[-1] == "records"
     assert "1 measurement fit no trial here" in other.text
+
+
+def test_cells_that_come_to_the_same_are_foreseen_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = (Cell(backbone="dinov3", seeds=3), Cell(seeds=1), Cell(backbone="sam", seeds=2))
+    monkeypatch.setitem(SUITES, "mixed", Suite(name="mixed", title="", cells=cells, seeds=2))
+    asked = Request(suite="mixed", scale="test", tasks=["fbp_cs"], methods=["lora"])
+    counts = {prospect.trial.backbone.name: prospect.count for prospect in foresee(asked)}
+    assert counts == dict.fromkeys(BACKBONES, 1) | {"dinov3": 3, "sam": 2}
+    assert sum(counts.values()) == len(make_plan(asked, None).trials)
 
 
 def test_the_closest_measurement_is_taken() -> None:

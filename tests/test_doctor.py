@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +187,13 @@ def test_prepared_data_with_an_audit_and_a_run(program: Program, tmp_path: Path)
     assert set(found["outcomes"]) == {"urban", "source_val"}
     assert not [what for what in advice(body) if LOVEDA in what]
 
+    data.rewrite(lambda row: replace(row, region="elsewhere"))
+    body = visit(program, tmp_path, "--data-root", data.root)
+    (found,) = [found for found in body["data"] if found["task"] == LOVEDA]
+    assert (found["checked"], found["audit"], found["outcomes"]) == ([], "out of date", None)
+    assert remedy(body, "no audit", LOVEDA)
+    assert remedy(body, "no run has read", LOVEDA)
+
     target, source = data.of("urban")[0], data.of("rural")[0]
     shutil.copy(data.root / LOVEDA / source.image, data.root / LOVEDA / target.image)
     assert data.audit().exit_code == 1
@@ -251,8 +260,18 @@ def test_what_lacks_altogether_breaks_all(
     assert "broken: nothing can run" in result.text
 
 
+def test_a_torch_that_cannot_be_imported_breaks_all(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    body = visit(program, tmp_path, exit_code=1)
+    assert "make" in remedy(body, "torch cannot be imported", "ModuleNotFoundError")
+    assert "torch: broken" in program("doctor", "--results", tmp_path / "results").text
+
+
 def test_a_results_folder_that_cannot_be_written_breaks_all(program: Program, tmp_path: Path) -> None:
     (tmp_path / "results").write_text("a file")
+    (tmp_path / "results").chmod(0o755)
     body = visit(program, tmp_path, exit_code=1)
     assert "--results DIR" in remedy(body, str(tmp_path / "results"), "cannot be written")
 

@@ -33,6 +33,9 @@ class AbsentData(ValueError):
     """A data root holds nothing of a task: no defect, unless the user asked for that task by name."""
 
 
+ABSENT = "absent"
+"""Stands for the fingerprint of data that are not here, in trials that are only foreseen."""
+
 ImageHWC = npt.NDArray[np.uint8 | np.uint16 | np.float32]
 LabelHW = npt.NDArray[np.uint8]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.suites import Cell
-from benchmarks.tasks import AS_IS, AbsentData, DataSource, Shift, Task
+from benchmarks.tasks import ABSENT, AS_IS, AbsentData, DataSource, Shift, Task
 from harness.cells import Filled, Names, fill
 from harness.estimate import Times, guess
 from harness.lookup import built_in, find, find_methods, find_scale, find_tasks, parse_settings
@@ -20,9 +20,6 @@ from harness.trial import MethodRef, Trial
 from harness.zoo import BACKBONE_NAMES, BACKBONES, DEPTH_ENCODERS, Build
 from methods import METHODS
 from methods.options import Options
-
-ABSENT = "absent"
-"""Stands for the fingerprint of data that are not here, in trials that are only foreseen."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,7 +105,7 @@ def test_a_machine_without_anything_runs_the_mini_scale(program: Program, tmp_pa
     assert paper["controls"]["lacking"]["weights"] == paper["controls"]["trials"] - 3
     assert paper["severity"]["trials"] == 0
     assert "--data-root DATA" in remedy(body, "no data root")
-    assert remedy(body, "not in the hub's cache", "dinov3_l", "dofa_l", "depth_l").endswith("weights fetch")
+    assert remedy(body, "not in the hub's cache", "dinov3_l", "dofa_l", "promptda_l").endswith("weights fetch")
     assert "mini scale needs none" in remedy(body, "no GPU")
     assert not (tmp_path / "results").exists()
 
@@ -136,7 +136,7 @@ def test_weights_in_the_hubs_cache_count(program: Program, tmp_path: Path, hub: 
     here = {found["backbone"] for found in body["weights"] if found["build"] == "paper" and found["here"]}
     assert here == {"dofa", "dinov3"}
     assert suites(body, "paper")["smoke"]["lacking"]["weights"] == 1  # spectralmoe reads depth too
-    put(hub, "depth-anything/Depth-Anything-V2-Large", "depth_anything_v2_vitl.pth")
+    put(hub, "depth-anything/prompt-depth-anything-vitl", "model.ckpt")
     assert suites(visit(program, tmp_path), "paper")["smoke"]["lacking"]["weights"] == 0
 
 

@@ -113,7 +113,7 @@ def measure_driver(workers: int, trials: int) -> DriverShare:
     return DriverShare(trials=trials, theirs=theirs, driver=driver, share=driver / theirs)
 
 
-def stub_trial(trial: Trial, report: Report, gpu: bool) -> Record:
+def stub_trial(trial: Trial, report: Report, gpu: bool, _halfway: Path | None = None) -> Record:
     """A trial that trains nothing: it burns CPU, reports steps and leaves a small record."""
     started, before = datetime.now(UTC), time.process_time()
     step = 0

@@ -79,6 +79,23 @@ class Selector:
             if selection not in self.chosen or scores[name] > self._best[selection]:
                 self.chosen[selection], self._best[selection] = point, scores[name]
 
+    def state(self) -> dict[str, Any]:
+        """All that `load_state` needs."""
+        points = {point.step: point for point in self.chosen.values()}
+        return {
+            "trace": self.trace,
+            "best": self._best,
+            "chosen": {selection: point.step for selection, point in self.chosen.items()},
+            "points": [{**vars(p), "confusion_TKK": torch.from_numpy(p.confusion_TKK)} for p in points.values()],
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` gave."""
+        made = [Point(**{**kept, "confusion_TKK": kept["confusion_TKK"].cpu().numpy()}) for kept in state["points"]]
+        points = {point.step: point for point in made}
+        self.trace, self._best = list(state["trace"]), dict(state["best"])
+        self.chosen = {selection: points[step] for selection, step in state["chosen"].items()}
+
     def scores(self) -> dict[str, Any]:
         """Per selection: its step and all scores of source validation, each target domain, and the pooled target."""
         return {

@@ -191,6 +191,7 @@ def train_batches(
     seed: int,
     workers: int,
     source: Statistics | None = None,
+    done: int = 0,
 ) -> Iterator[Batch]:
     """Augmented training batches, one per step; small crops are padded to `protocol.crop` (labels ignored).
 
@@ -205,6 +206,7 @@ def train_batches(
         seed: of the trial.
         workers: processes that read ahead; changes no number.
         source: what `source_statistics` gave for the tiles, if that is known: reading them again takes long.
+        done: how many batches to leave out at the beginning.
     """
     first = reader.read(tiles[0])
     steps_of_one = [LoadTile(reader), *geometry(protocol, min(first.label.shape))]
@@ -213,8 +215,10 @@ def train_batches(
         steps_of_one.append(_distortion(protocol, task, light))
     dataset = TileDataset(tiles, classes, [*steps_of_one, PackSegInputs()])
     stream = TrainStream(dataset, steps * protocol.batch_size, seed)
-    collate = _Collate(statistics, protocol.crop)
-    return iter(DataLoader(stream, batch_size=protocol.batch_size, num_workers=workers, collate_fn=collate))
+    left, collate = range(done * protocol.batch_size, len(stream)), _Collate(statistics, protocol.crop)
+    return iter(
+        DataLoader(stream, sampler=left, batch_size=protocol.batch_size, num_workers=workers, collate_fn=collate)
+    )
 
 
 def _distortion(protocol: Protocol, task: Task, source: Statistics | None) -> PhotometricJitter:

@@ -136,6 +136,10 @@ class RecordStore:
         """Where the JSON of a record is."""
         return self.folder / f"{key}.json"
 
+    def halfway(self, key: str) -> Path:
+        """Where a trial under way keeps what it needs to go on; gone when its record is there."""
+        return self.folder / f"{key}.halfway"
+
     def write(self, record: Record) -> None:
         """Write a record whole or not at all: the arrays first, then the JSON, each by rename.
 
@@ -171,6 +175,8 @@ class RecordStore:
             for suffix, data in files.items():
                 replace_file(self.path(record.key).with_suffix(suffix), data)
             replace_file(self.path(record.key), text)
+            if record.status is Status.DONE:
+                self.halfway(record.key).unlink(missing_ok=True)
 
     def annotate(self, key: str, **facts: Any) -> None:
         """Add facts to the `run` part of a record that is there; all else stays as it lies on the disk.

@@ -39,8 +39,8 @@ LEFTOVER_SECONDS = 60.0
 Report = Callable[[int, int, float], None]
 """Called after every step with the step, the number of steps and the loss."""
 
-Work = Callable[[Trial, Report, bool], Record]
-"""What a worker does with a trial; the flag says whether it may use a GPU."""
+Work = Callable[[Trial, Report, bool, Path | None], Record]
+"""What a worker does with a trial: whether it may use a GPU, and a file from which it goes on if it is interrupted."""
 
 RUN_TRIAL = "harness.train:run_trial"
 """The work, by name: torch and the model libraries cost seconds, and a driver needs none of them."""
@@ -149,7 +149,7 @@ def _run_here(
     try:
         try:
             with _alarm(resources.timeout):
-                record = run(trial, report, bool(resources.gpus))
+                record = run(trial, report, bool(resources.gpus), store.halfway(trial.key))
         except TimeoutError as error:  # it rang outside the trial's own handler
             record = failed_record(trial, error, started)
         interrupts.check()

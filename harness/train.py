@@ -6,9 +6,10 @@ import math
 import platform
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from benchmarks.tasks import Reader
 from harness.audit_status import audit_of
 from harness.evaluate import Point, Selector, confusion_per_tile
+from harness.halfway import Halfway
 from harness.metrics import Areas
 from harness.optim import build_optimizer, build_schedule, count_parameters
 from harness.panels import make_panels
@@ -31,21 +33,25 @@ from harness.split import SOURCE_VAL, Split, split_tiles
 from harness.status import Status
 from harness.trial import Trial, canonical, stream_seed
 
+TIMES = ("data_seconds", "evaluate_seconds")
+"""What adds up over the parts of a trial that stopped halfway."""
 
-def run_trial(trial: Trial, report: Report = lambda *_: None, gpu: bool = False) -> Record:
+
+def run_trial(trial: Trial, report: Report = lambda *_: None, gpu: bool = False, halfway: Path | None = None) -> Record:
     """Run a trial and return its record; one that raises, or whose result holds a NaN, comes back as failed.
 
     Args:
         trial: the trial.
         report: called after every step.
         gpu: train on the GPU this process sees; without one on CPU, which the record says.
+        halfway: file that is written after every evaluation point, and from which the trial goes on if it is there.
     """
     started = datetime.now(UTC)
     device = _device(gpu)
     run: dict[str, Any] = {}
     try:
         with _single_thread():
-            result, arrays, attachments = _run(trial, report, run, device)
+            result, arrays, attachments = _run(trial, report, run, device, halfway)
         canonical(result)  # a NaN is the trial's failure, not the writer's
     except Exception as error:  # broad: whatever a trial does, the others go on
         record = failed_record(trial, error, started)
@@ -61,7 +67,7 @@ def run_trial(trial: Trial, report: Report = lambda *_: None, gpu: bool = False)
 
 
 def _run(
-    trial: Trial, report: Report, run: dict[str, Any], device: torch.device
+    trial: Trial, report: Report, run: dict[str, Any], device: torch.device, halfway: Path | None
 ) -> tuple[dict[str, Any], Arrays, dict[str, Arrays]]:
     clock = time.perf_counter()
     if device.type == "cuda":
@@ -74,12 +80,21 @@ def _run(
     model = build_segmentor(trial).to(device)
     run["build_seconds"] = time.perf_counter() - clock
 
-    selector = Selector(split)
+    course, selector = Course(trial, model, split), Selector(split)
     weights: dict[str, Tensor] = {}
-    for point in fit(trial, model, reader, split, statistics, report, run):
+    kept = Halfway(halfway, trial, device)
+    if found := kept.load():
+        weights = found["weights"]
+        course.load_state(found["course"])
+        selector.load_state(found["selector"])
+        run |= {**found["run"], "resumed_at": course.step}
+    for point in fit(course, reader, split, statistics, report, run):
         selector.add(point)
         if selector.chosen[SOURCE_VAL] is point:
             weights = {name: tensor.cpu().clone() for name, tensor in model.trained_state().items()}
+        if course.step < course.steps:
+            times = {name: run[name] for name in TIMES}
+            kept.save(weights=weights, course=course.state(), selector=selector.state(), run=times)
     model.load_trained(weights)
     torch.manual_seed(stream_seed(trial.seed, "panels"))
     panels = make_panels(model, reader, split, statistics, trial.task, trial.data.classes)
@@ -97,62 +112,104 @@ def _run(
     return result, selector.arrays(), attachments
 
 
+class Course:
+    """What training changes: the trained tensors, the optimiser, its schedule, the steps done.
+
+    Attributes:
+        step: how many are done.
+        steps: how many there are.
+        seconds: what each took.
+    """
+
+    def __init__(self, trial: Trial, model: Segmentor, split: Split) -> None:
+        """Before the first step."""
+        protocol = trial.protocol
+        self.trial, self.model = trial, model
+        self.step = 0
+        self.steps = protocol.steps or math.ceil(protocol.epochs * len(split.train) / protocol.batch_size)
+        self.seconds: list[float] = []
+        self.optimizer = build_optimizer(model, trial)
+        self.schedule = build_schedule(self.optimizer, self.steps, protocol)
+
+    @property
+    def points(self) -> set[int]:
+        """The steps after which the model is evaluated."""
+        evaluations = self.trial.protocol.evaluations
+        return {round(self.steps * (i + 1) / evaluations) for i in range(evaluations)}
+
+    def state(self) -> dict[str, Any]:
+        """All that `load_state` needs to go on to the same numbers; every step has a random stream of its own."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "trained": self.model.trained_state(),
+            "optimizer": self.optimizer.state_dict(),
+            "method": self.model.method.memory(),
+            "last_step": self.schedule.last_epoch,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` gave."""
+        self.model.load_trained(state["trained"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.model.method.remember(state["method"])
+        self.schedule.load_state_dict({**self.schedule.state_dict(), "last_epoch": state["last_step"]})
+        self.step, self.seconds = state["step"], list(state["seconds"])
+
+    def advance(self, batch: Batch, device: torch.device) -> Losses:
+        """One step on a batch."""
+        clock = time.perf_counter()
+        step, protocol = self.step + 1, self.trial.protocol
+        # dropout, routing noise and the loss's sampled points: one stream, restarted at every step
+        torch.manual_seed(stream_seed(self.trial.seed, f"noise/{step}"))
+        losses = _backward(self.model, batch, device, step, self.steps)
+        if protocol.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), protocol.clip_norm)
+        self.optimizer.step()
+        self.model.method.after_step(step)
+        self.optimizer.zero_grad()
+        self.schedule.step()
+        self.step = step
+        self.seconds.append(time.perf_counter() - clock)
+        return losses.detached()
+
+
 def fit(
-    trial: Trial,
-    model: Segmentor,
-    reader: Reader,
-    split: Split,
-    statistics: Statistics,
-    report: Report,
-    run: dict[str, Any],
+    course: Course, reader: Reader, split: Split, statistics: Statistics, report: Report, run: dict[str, Any]
 ) -> Iterator[Point]:
     """Train and yield the evaluation points; `run` collects the times."""
-    protocol, classes, seed = trial.protocol, trial.data.classes, trial.seed
-    device = next(model.parameters()).device
-    steps = protocol.steps or math.ceil(protocol.epochs * len(split.train) / protocol.batch_size)
-    points = {round(steps * (i + 1) / protocol.evaluations) for i in range(protocol.evaluations)}
+    trial, classes = course.trial, course.trial.data.classes
+    device = next(course.model.parameters()).device
     batches = train_batches(
         reader,
         trial.task,
         classes,
         split.train,
         statistics,
-        protocol,
-        steps=steps,
-        seed=seed,
+        trial.protocol,
+        steps=course.steps,
+        seed=trial.seed,
         workers=trial.scale.loader_workers,
-        source=statistics if protocol.normalisation == "source_stats" else None,
+        source=statistics if trial.protocol.normalisation == "source_stats" else None,
+        done=course.step,
     )
-    optimizer = build_optimizer(model, trial)
-    schedule = build_schedule(optimizer, steps, protocol)
-    seconds: list[float] = []
     recent: list[Losses] = []
-    run |= {"data_seconds": 0.0, "evaluate_seconds": 0.0}
+    for name in TIMES:
+        run.setdefault(name, 0.0)
     waited = time.perf_counter()
-    for step, batch in enumerate(batches, start=1):
-        clock = time.perf_counter()
-        run["data_seconds"] += clock - waited
-        # dropout, routing noise and the loss's sampled points: one stream, restarted at every step
-        torch.manual_seed(stream_seed(seed, f"noise/{step}"))
-        losses = _backward(model, batch, device, step, steps)
-        if protocol.clip_norm:
-            nn.utils.clip_grad_norm_(model.parameters(), protocol.clip_norm)
-        optimizer.step()
-        model.method.after_step(step)
-        optimizer.zero_grad()
-        schedule.step()
-        recent.append(losses.detached())
-        seconds.append(time.perf_counter() - clock)
-        report(step, steps, float(recent[-1].total))
-        if step in points:
+    for batch in batches:
+        run["data_seconds"] += time.perf_counter() - waited
+        recent.append(course.advance(batch, device))
+        report(course.step, course.steps, float(recent[-1].total))
+        if course.step in course.points:
             clock = time.perf_counter()
-            torch.manual_seed(stream_seed(seed, "evaluation"))
-            confusion_TKK = confusion_per_tile(model, reader, split, statistics, classes, device)
+            torch.manual_seed(stream_seed(trial.seed, "evaluation"))
+            confusion_TKK = confusion_per_tile(course.model, reader, split, statistics, classes, device)
             run["evaluate_seconds"] += time.perf_counter() - clock
-            yield _point(step, recent, confusion_TKK)
+            yield _point(course.step, recent, confusion_TKK)
             recent = []
         waited = time.perf_counter()
-    run |= {"train_seconds": sum(seconds), "step_ms_median": 1000 * float(np.median(seconds))}
+    run |= {"train_seconds": sum(course.seconds), "step_ms_median": 1000 * float(np.median(course.seconds))}
 
 
 def _point(step: int, recent: list[Losses], confusion_TKK: Areas) -> Point:

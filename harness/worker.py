@@ -80,7 +80,7 @@ def carry_out(
     with at_work(folder.parent) if shared else nullcontext():
         trial = unpack(parcel)
         assert trial.key == key, "a trial changed on its way to the worker"
-        record = run(trial, report, gpu)
+        record = run(trial, report, gpu, RecordStore(folder).halfway(key) if shared else None)
         # a failed record is the driver's to write, which warns if it would replace a done one
         written = shared and record.status is Status.DONE and _written(RecordStore(folder), record)
     # weights are large, and the driver needs them only to write them

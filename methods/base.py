@@ -114,6 +114,13 @@ class Method(nn.Module):
     def after_step(self, step: int) -> None:
         """Called after the optimiser's step, before gradients are cleared."""
 
+    def memory(self) -> dict[str, Any]:
+        """What it keeps from step to step beside parameters and buffers, as tensors and plain values: seldom any."""
+        return {}
+
+    def remember(self, memory: Mapping[str, Any]) -> None:
+        """Take over what `memory` gave, in a trial that goes on."""
+
     @classmethod
     def from_released(cls, state_dict: Mapping[str, Tensor], encoder_spec: EncoderSpec, **options: Any) -> Self:
         """Build the method from a publicly released state dict, read by its parameter names.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, cast
 
 import peft
@@ -24,6 +24,7 @@ from methods.parts import ATTENTION_LAYERS, attention_pattern, expose_qkv, split
 log = logging.getLogger(__name__)
 
 _OUTPUTS = {"qkv": 3}
+_IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 # norms are adapted as they are meant to be; BOFT's kernel for block-diagonal matrices is a matter of speed; no merging
 _EXPECTED = "Unsupported layer type|Failed to load the CUDA extension|Setting boft_n_butterfly_factor|.*no bias term"
 
@@ -117,6 +118,17 @@ class AdaLora(HFPeft):
         if step == total + 1:
             log.warning("peft:adalora ended its budget schedule at step %d, before training: raise total_step", total)
         self._tuner[0].update_and_allocate(step)
+
+    def memory(self) -> dict[str, Any]:
+        """The importance of every triplet, smoothed over the steps."""
+        return {name: dict(getattr(self._tuner[0].rankallocator, name)) for name in _IMPORTANCE}
+
+    def remember(self, memory: Mapping[str, Any]) -> None:
+        """Take over what `memory` gave."""
+        device = next(self._tuner[0].parameters()).device
+        for name in _IMPORTANCE:
+            by_tensor = {key: tensor.to(device) for key, tensor in memory[name].items()}
+            setattr(self._tuner[0].rankallocator, name, by_tensor)
 
 
 def _skew(factor: Tensor) -> Tensor:

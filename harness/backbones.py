@@ -9,6 +9,7 @@ from typing import Any, cast
 import timm
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from benchmarks.tasks import Band
 from harness.bands import expand_kernel
@@ -33,6 +34,8 @@ class Encoder(nn.Module):
         # what a method installs later is not among them
         self.own_modules = tuple(self.modules())
         self.feature_blocks = tuple(feature_blocks)
+        self._hook: BlockHook | None = None
+        self._hooks: list[RemovableHandle] = []
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -70,7 +73,15 @@ class Encoder(nn.Module):
     def hook_blocks(self, hook: BlockHook) -> None:
         """Let `hook(output, block index)` replace the raw output of every block as it now stands."""
         for i, block in enumerate(self.blocks):
-            block.register_forward_hook(lambda _module, _inputs, output, i=i: hook(output, i))
+            self._hooks.append(block.register_forward_hook(lambda _module, _inputs, output, i=i: hook(output, i)))
+        self._hook = hook
+
+    def unhook_blocks(self) -> BlockHook | None:
+        """Take off what `hook_blocks` put on; returns it for another way to call it, or None if there is nothing."""
+        for handle in self._hooks:
+            handle.remove()
+        self._hooks.clear()
+        return self._hook
 
     def forward(self, x_BCHW: Tensor, every_block: bool = False) -> list[Tensor]:
         """Images [B, bands, H, W] -> maps [B, D, h, w] of the feature blocks (or every block), without final norm."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from harness.cluster import run_ray
 from harness.lookup import find_scale
+from harness.means import Means
 from harness.plan import Request, make_plan
 from harness.records import Record, RecordStore, surroundings
 from harness.scales import Protocol
@@ -113,7 +114,7 @@ def measure_driver(workers: int, trials: int) -> DriverShare:
     return DriverShare(trials=trials, theirs=theirs, driver=driver, share=driver / theirs)
 
 
-def stub_trial(trial: Trial, report: Report, gpu: bool, _halfway: Path | None = None) -> Record:
+def stub_trial(trial: Trial, report: Report, _means: Means) -> Record:
     """A trial that trains nothing: it burns CPU, reports steps and leaves a small record."""
     started, before = datetime.now(UTC), time.process_time()
     step = 0

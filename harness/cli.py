@@ -10,14 +10,16 @@ from typing import Annotated
 import typer
 
 from benchmarks.suites import SUITES
-from harness import driver, examine, screen, template
+from harness import driver, screen
 from harness.cli_bench import bench
 from harness.cli_data import data
+from harness.cli_methods import check, import_checkpoint, new_method, params
 from harness.cli_options import (
     BackboneNames,
     DataRoot,
     Ingredients,
     MethodNames,
+    Precision,
     Results,
     ScaleName,
     Seeds,
@@ -26,6 +28,7 @@ from harness.cli_options import (
     Suite,
     TaskNames,
     request_of,
+    without_gpu,
 )
 from harness.cli_plan import doctor, plan
 from harness.cli_predict import predict
@@ -35,6 +38,7 @@ from harness.cli_tables import tables
 from harness.cli_weights import weights
 from harness.listings import LISTINGS
 from harness.lookup import find
+from harness.means import Thrift
 from harness.schedule import Resources
 
 app = typer.Typer(
@@ -59,6 +63,7 @@ def main(
     data_root: DataRoot = None,
     severity: Severity = 1.0,
     ingredients: Ingredients = "",
+    precision: Precision = "",
     results: Results = Path("results"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Run again what has a record.")] = False,
     max_trials: Annotated[int, typer.Option("--max-trials", help="Run at most so many now; 0 for all.")] = 0,
@@ -81,6 +86,14 @@ def main(
             show_default="the scale's: mini 0, paper 1",
         ),
     ] = None,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="Save memory: compute again in the backward pass what blocks keep.")
+    ] = False,
+    accumulate: Annotated[
+        int,
+        typer.Option("--accumulate", help="Save more: the batch goes through each block in so many parts, recomputed."),
+    ] = 1,
+    compiled: Annotated[bool, typer.Option("--compile", help="Blocks through torch.compile.")] = False,
     address: Annotated[
         str,
         typer.Option(
@@ -102,10 +115,14 @@ def main(
         return
     if not suite:
         raise ValueError(f"nothing to do: give --suite NAME (known: {', '.join(SUITES)}) or a command (see --help)")
-    request = request_of(suite, scale, task, backbone, method, seeds, settings, data_root, severity, ingredients)
+    precision = precision or without_gpu(gpus, settings)
+    request = request_of(
+        suite, scale, task, backbone, method, seeds, settings, data_root, severity, ingredients, precision
+    )
+    thrift = Thrift(checkpointing=checkpointing, accumulate=accumulate, compiled=compiled)
     running = driver.Running(
         executor=executor,
-        resources=Resources(workers=workers, cpus=cpus, gpus=gpus, address=address, timeout=timeout),
+        resources=Resources(workers=workers, cpus=cpus, gpus=gpus, address=address, timeout=timeout, thrift=thrift),
         results=results,
         fresh=fresh,
         max_trials=max_trials,
@@ -172,68 +189,10 @@ def pretrain(
     run_pretraining(what, pretext=pretext, out=out, steps=steps, scenes=scenes, seed=seed)
 
 
-@app.command()
-def check(
-    method: Annotated[str, typer.Argument(help="A name, or path/to/file.py:Class.", metavar="METHOD")],
-    backbone: BackboneNames = [],  # noqa: B006
-    settings: Settings = [],  # noqa: B006
-) -> None:
-    """Show by running it that a method keeps to the contract, on every backbone; exit code 1 if it does not."""
-    raise typer.Exit(examine.check_method(method, backbone, settings))
-
-
-@app.command("new-method")
-def new_method(
-    name: Annotated[str, typer.Argument(help="Its name, in snake_case.", metavar="NAME")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for NAME.py and test_NAME.py.")] = Path("."),
-) -> None:
-    """Write a small working method and its test, to be changed into yours."""
-    for what, text in template.write_method(name, out).items():
-        screen.show_hint(what, text)
-
-
-@app.command()
-def params(
-    method: MethodNames = [],  # noqa: B006
-    backbone: BackboneNames = [],  # noqa: B006
-    scale: ScaleName = "paper",
-    form: Annotated[str, typer.Option("--format", help="`table`, `csv` or `json`.")] = "table",
-) -> None:
-    """Count the trainable parameters of methods on backbones, beside the published numbers; `peft:` tuners by name."""
-    examine.count_parameters(method, backbone, scale, form)
-
-
-@app.command("import-checkpoint")
-def import_checkpoint(
-    file: Annotated[Path, typer.Argument(help="A published .pth or .safetensors file.", metavar="FILE")],
-    method: Annotated[str, typer.Option("--method", help="Whose adapter it holds: a name or path/to/file.py:Class.")],
-    backbone: Annotated[str, typer.Option("--backbone", help="What it was trained on.")],
-    scale: ScaleName = "paper",
-    settings: Settings = [],  # noqa: B006
-    queries: Annotated[int, typer.Option("--queries", help="The head's queries; 0 for the scale's.")] = 0,
-    prefix: Annotated[str | None, typer.Option("--prefix", help="Of the adapter's names; found if not given.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="File to write; if not given, one beside FILE.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite it.")] = False,
-    report: Annotated[Path | None, typer.Option("--report", help="Write every name of the report as JSON.")] = None,
-) -> None:
-    """Turn a published checkpoint into an adapter file. Nothing in it is run; an adapter with gaps is refused."""
-    from harness import released
-
-    where = released.Target(out=out, force=force, report=report)
-    released.import_checkpoint(
-        released.ImportRequest(
-            file=file,
-            method=method,
-            backbone=backbone,
-            scale=scale,
-            settings=settings,
-            queries=queries,
-            prefix=prefix,
-        ),
-        where,
-    )
-
-
+app.command()(check)
+app.command("new-method")(new_method)
+app.command()(params)
+app.command("import-checkpoint")(import_checkpoint)
 app.command()(predict)
 app.command()(compare)
 app.command()(leaderboard)

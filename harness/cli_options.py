@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from benchmarks.tasks import INGREDIENTS, Shift
+from harness.lookup import find
 from harness.plan import Request
+from harness.scales import PRECISIONS
 
 Suite = Annotated[
     str,
@@ -63,7 +65,21 @@ Ingredients = Annotated[
         show_default="all",
     ),
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        help="`fp32` or `bf16` (autocast, frozen weights held in it): as --set protocol.precision=.",
+        show_default="the scale's: mini fp32, paper bf16, without a GPU fp32",
+    ),
+]
 Results = Annotated[Path, typer.Option("--results", help="Where records and tables go.")]
+
+
+def without_gpu(gpus: float | None, settings: list[str]) -> str:
+    """The precision of trials that are to run without a GPU, where nothing else is said; empty for the scale's."""
+    said = any(setting.startswith("protocol.precision=") for setting in settings)
+    return "fp32" if gpus == 0 and not said else ""
 
 
 def request_of(
@@ -77,8 +93,12 @@ def request_of(
     data_root: Path | None,
     severity: float,
     ingredients: str,
+    precision: str,
 ) -> Request:
     """What the user asked for, from the options that `--suite` and `plan` share. `ValueError` for what is no shift."""
+    if precision:
+        find("precision", precision, PRECISIONS)
+        settings = [*settings, f"protocol.precision={precision}"]
     return Request(
         suite=suite,
         scale=scale,

@@ -12,6 +12,7 @@ from harness.cli_options import (
     DataRoot,
     Ingredients,
     MethodNames,
+    Precision,
     Results,
     ScaleName,
     Seeds,
@@ -34,6 +35,7 @@ def plan(
     data_root: DataRoot = None,
     severity: Severity = 1.0,
     ingredients: Ingredients = "",
+    precision: Precision = "",
     results: Results = Path("results"),
     measured: Annotated[
         list[Path],
@@ -47,7 +49,9 @@ def plan(
     """Show the trials of a suite, which are cached, and what the rest may cost; at scale paper GPU hours and disk."""
     from harness import plan_driver
 
-    request = request_of(suite, scale, task, backbone, method, seeds, settings, data_root, severity, ingredients)
+    request = request_of(
+        suite, scale, task, backbone, method, seeds, settings, data_root, severity, ingredients, precision
+    )
     plan_driver.show(request, results, measured)
 
 

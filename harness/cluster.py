@@ -18,6 +18,7 @@ from rich.text import Text
 
 from harness.connection import connected, slots
 from harness.lookup import pack
+from harness.means import Means
 from harness.records import Record, RecordStore, failed_record
 from harness.schedule import RUN_TRIAL, Interrupts, Outcome, Resources, Watcher, overdue
 from harness.status import Status
@@ -112,8 +113,8 @@ class _Loop:
         return self.outcomes
 
     def submit(self, trial: Trial, number: int) -> None:
-        folder, gpu = self.store.folder.resolve(), bool(self.resources.gpus)
-        ref = self.task.remote(pack(trial), trial.key, number, folder, self.board, self.work, gpu)
+        folder, means = self.store.folder.resolve(), Means(gpu=bool(self.resources.gpus), thrift=self.resources.thrift)
+        ref = self.task.remote(pack(trial), trial.key, number, folder, self.board, self.work, means)
         self.running[ref] = _Attempt(trial=trial, number=number, since=datetime.now(UTC))
 
     def finish(self, ref: ObjectRef[Any]) -> None:

@@ -25,8 +25,8 @@ HEAD_PARAMETERS = 20_566_489
 
 FLOAT, AREA = 4, 8
 """Bytes of a weight, and of an area in pixels."""
-CHECKPOINT = 3
-"""A checkpoint that can be gone on from holds each weight and AdamW's two moments of it."""
+CHECKPOINT = 4
+"""What a trial goes on from holds each weight, AdamW's two moments of it, and that of the best point so far."""
 _SELECTIONS, _PANELS = 3, 6
 _JSON_PER_TILE = 120
 _TILE_PX = 512

@@ -6,16 +6,25 @@ import io
 import logging
 import pickle
 import zipfile
-from datetime import UTC, datetime
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from harness.records import replace_file, surroundings
+from harness.records import replace_file
 from harness.trial import Trial
 
 log = logging.getLogger(__name__)
+
+
+@cache
+def _code() -> str:
+    """Of this program: what is not committed counts, too."""
+    root = Path(__file__).parents[1]
+    files = sorted(path for package in ("harness", "methods", "benchmarks") for path in (root / package).rglob("*.py"))
+    return sha256(b"".join(sha256(path.read_bytes()).digest() for path in files)).hexdigest()
 
 
 class Halfway:
@@ -30,19 +39,18 @@ class Halfway:
     def __init__(self, path: Path | None, trial: Trial, device: torch.device) -> None:
         """Nothing is read yet."""
         self.path = path
-        now = surroundings(datetime.now(UTC))
-        self.stamp = {"key": trial.key, "device": device.type, "commit": now["commit"], "torch": now["torch"]}
+        self.stamp = {"key": trial.key, "device": device.type, "torch": str(torch.__version__), "code": _code()}
 
     def save(self, **state: Any) -> None:
-        """Write the state whole or not at all.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        if self.path:
-            data = io.BytesIO()
-            torch.save({"stamp": self.stamp, **state}, data)
+        """Write the state whole or not at all; where that cannot be, the trial goes on without."""
+        if self.path is None:
+            return
+        data = io.BytesIO()
+        torch.save({"stamp": self.stamp, **state}, data)
+        try:
             replace_file(self.path, data.getvalue())
+        except OSError as error:
+            log.warning("%s cannot be written (%s): if interrupted, its trial begins anew", self.path, error.strerror)
 
     def load(self) -> dict[str, Any] | None:
         """What was saved, or None where there is nothing of use: then the trial begins anew, and says why."""

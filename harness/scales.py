@@ -12,6 +12,9 @@ from pydantic import ConfigDict
 from benchmarks.tasks import AS_IS, SceneSizes, Shift, Task
 from methods.options import Options, checked
 
+PRECISIONS = dict.fromkeys(("fp32", "bf16"))
+"""What `protocol.precision` may be."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
@@ -50,6 +53,7 @@ class Protocol:
             its own valid pixels.
         channel_order: as the task has its bands, or tasks in three bands reversed, with statistics that are not, as the
             released configurations load them.
+        precision: of the forward pass; `bf16` by autocast with the frozen weights held in it, the loss in fp32.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -80,6 +84,7 @@ class Protocol:
     normalisation: Literal["source_stats", "released", "per_image"] = "source_stats"
     channel_order: Literal["task", "bgr"] = "task"
     depth_model: Literal["promptda", "depth_anything"] = "promptda"
+    precision: Literal["fp32", "bf16"] = "fp32"
 
     # Studied within one table; every other field makes a recipe, and recipes never share a table.
     VERSION: ClassVar[int] = 1  # rises when the code of the recipe changes numbers under unchanged fields
@@ -88,7 +93,7 @@ class Protocol:
         *("depth", "depth_noise", "depth_pairing", "pyramid", "depth_rgb", "depth_model"),
     )
     # Came after records were made: at their defaults no part of the key, so that those records stay what they are.
-    LATER: ClassVar[tuple[str, ...]] = ("depth_rgb", "normalisation", "channel_order", "depth_model")
+    LATER: ClassVar[tuple[str, ...]] = ("depth_rgb", "normalisation", "channel_order", "depth_model", "precision")
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run."""
@@ -256,6 +261,7 @@ _PAPER = Scale(
         flip=True,
         photometric=True,
         max_tiles=0,
+        precision="bf16",
     ),
     head=HeadSizes(
         width=256,

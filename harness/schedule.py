@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from filelock import FileLock, Timeout
 
+from harness.means import Means, Thrift
 from harness.records import Record, RecordStore, failed_record
 from harness.scales import Scale
 from harness.status import Status
@@ -39,8 +40,8 @@ LEFTOVER_SECONDS = 60.0
 Report = Callable[[int, int, float], None]
 """Called after every step with the step, the number of steps and the loss."""
 
-Work = Callable[[Trial, Report, bool, Path | None], Record]
-"""What a worker does with a trial: whether it may use a GPU, and a file from which it goes on if it is interrupted."""
+Work = Callable[[Trial, Report, Means], Record]
+"""What a worker does with a trial."""
 
 RUN_TRIAL = "harness.train:run_trial"
 """The work, by name: torch and the model libraries cost seconds, and a driver needs none of them."""
@@ -56,6 +57,7 @@ class Resources:
         gpus: GPUs per trial, a fraction to share one; None for what the scale asks for.
         address: HOST:PORT of a running Ray cluster, or `auto`; empty for one of its own.
         timeout: seconds after which a trial has failed; 0 for none.
+        thrift: how trials save memory or time.
     """
 
     workers: int = 0
@@ -63,6 +65,7 @@ class Resources:
     gpus: float | None = None
     address: str = ""
     timeout: float = 0.0
+    thrift: Thrift = field(default_factory=Thrift)
 
     def __post_init__(self) -> None:
         """Refuse what no executor can give."""
@@ -146,10 +149,11 @@ def _run_here(
 
     watcher.started(trial)
     started = datetime.now(UTC)
+    means = Means(gpu=bool(resources.gpus), thrift=resources.thrift, halfway=store.halfway(trial.key))
     try:
         try:
             with _alarm(resources.timeout):
-                record = run(trial, report, bool(resources.gpus), store.halfway(trial.key))
+                record = run(trial, report, means)
         except TimeoutError as error:  # it rang outside the trial's own handler
             record = failed_record(trial, error, started)
         interrupts.check()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,9 @@ from harness.backbones import Encoder, build_encoder
 from harness.bands import nearest_bands
 from harness.head import Mask2FormerHead
 from harness.lookup import load_class
+from harness.means import Thrift
 from harness.scales import HeadSizes
+from harness.thrift import hold_in_bf16, recomputed, save
 from harness.trial import Trial, stream_seed
 from harness.zoo import RGB
 from methods.base import EncoderSpec, Method, Queries
@@ -90,6 +94,7 @@ class Segmentor(nn.Module):
         head: the Mask2Former head.
         bands: the bands of the images, in order.
         factors: by which the head's four maps are finer than the token grid.
+        bf16: run under autocast, the frozen matrices held in bf16.
     """
 
     def __init__(
@@ -100,6 +105,7 @@ class Segmentor(nn.Module):
         head: Mask2FormerHead,
         bands: Sequence[Band],
         factors: Sequence[float] = PYRAMID,
+        bf16: bool = False,
     ) -> None:
         """Put refine hooks on the blocks as `method.install` left them."""
         super().__init__()
@@ -110,10 +116,30 @@ class Segmentor(nn.Module):
         self.head = head
         self.rgb = list(depth.rgb) if depth and depth.rgb else nearest_bands(RGB, bands)
         self.factors = factors
+        self.bf16 = bf16
+        if bf16:
+            for frozen in self._encoders():
+                hold_in_bf16(frozen)
+        self._adapt: Callable[..., Any] = method.adapt
         self._depth_BMD: list[Tensor] = []
         self._auxiliary: dict[int, Tensor] = {}
         if method.overrides("refine"):
             encoder.hook_blocks(self._refine)
+
+    def save(self, thrift: Thrift) -> None:
+        """Save memory or time as asked for, in training; to be called once, when all is installed."""
+        for frozen in self._encoders():
+            save(frozen, thrift)
+        if thrift.recomputes:
+            self._adapt = partial(recomputed, self.method.adapt)
+
+    def _encoders(self) -> Iterator[Encoder]:
+        yield self.encoder
+        if self.depth_encoder:
+            yield self.depth_encoder
+
+    def _precision(self, x_BCHW: Tensor) -> torch.autocast:
+        return torch.autocast(x_BCHW.device.type, torch.bfloat16, enabled=self.bf16)
 
     def _refine(self, tokens: Tensor, layer: int) -> Tensor:
         depth_BMD = None
@@ -121,7 +147,7 @@ class Segmentor(nn.Module):
             blocks = len(self._depth_BMD)
             spread = layer * blocks // len(self.encoder.blocks)
             depth_BMD = self._depth_BMD[spread if self.depth.spread else min(layer, blocks - 1)]
-        tokens, auxiliary = self.method.adapt(tokens, layer, depth_BMD)
+        tokens, auxiliary = self._adapt(tokens, layer, depth_BMD)
         if auxiliary is not None:
             # by layer, because activation checkpointing runs a block twice
             self._auxiliary[layer] = auxiliary
@@ -144,11 +170,12 @@ class Segmentor(nn.Module):
 
     def features(self, x_BCHW: Tensor, every_block: bool = False) -> list[Tensor]:
         """Maps [B, D, h, w] of the feature blocks (or every block) on the token grid, with the method at work."""
-        self._depth_BMD = self._depth_tokens(x_BCHW)
-        height, width = x_BCHW.shape[-2:]
-        self.method.grid = (height // self.encoder.patch_size, width // self.encoder.patch_size)
-        found: list[Tensor] = self.encoder(x_BCHW, every_block)
-        return found
+        with self._precision(x_BCHW):
+            self._depth_BMD = self._depth_tokens(x_BCHW)
+            height, width = x_BCHW.shape[-2:]
+            self.method.grid = (height // self.encoder.patch_size, width // self.encoder.patch_size)
+            found: list[Tensor] = self.encoder(x_BCHW, every_block)
+            return found
 
     def forward(self, x_BCHW: Tensor) -> tuple[list[Tensor], Tensor]:
         """Normalised images [B, bands, H, W] -> four maps on `factors` times the token grid, auxiliary loss."""
@@ -167,8 +194,9 @@ class Segmentor(nn.Module):
 
     def losses(self, x_BCHW: Tensor, label_BHW: Tensor) -> Losses:
         """Training losses; labels [B, H, W] hold class indices or `IGNORE`."""
-        maps, auxiliary = self(x_BCHW)
-        predictions = self.head(maps, self._queries())
+        with self._precision(x_BCHW):
+            maps, auxiliary = self(x_BCHW)
+            predictions = self.head(maps, self._queries())
         return Losses(task=self.head.loss(predictions, label_BHW), auxiliary=auxiliary)
 
     @torch.no_grad()
@@ -177,9 +205,10 @@ class Segmentor(nn.Module):
         height, width = x_BCHW.shape[-2:]
         multiple = 2 * self.encoder.patch_size
         padded = nn.functional.pad(x_BCHW, (0, -width % multiple, 0, -height % multiple))
-        maps, _ = self(padded)
-        size = (padded.shape[-2], padded.shape[-1])
-        scores = self.head.semantic(self.head(maps, self._queries()), size)
+        with self._precision(x_BCHW):
+            maps, _ = self(padded)
+            predictions = self.head(maps, self._queries())
+        scores = self.head.semantic(predictions, (padded.shape[-2], padded.shape[-1]))
         if not torch.isfinite(scores).all():
             raise FloatingPointError(
                 "the scores are NaN or infinite in evaluation: lower the learning rate, or mend the method"
@@ -207,9 +236,7 @@ class Segmentor(nn.Module):
             tensor.copy_(state[name])
 
     def _trained(self) -> Iterator[tuple[str, Tensor]]:
-        frozen = {
-            id(module) for encoder in (self.encoder, self.depth_encoder) if encoder for module in encoder.own_modules
-        }
+        frozen = {id(module) for encoder in self._encoders() for module in encoder.own_modules}
         for prefix, module in self.named_modules():
             for name, buffer in module.named_buffers(prefix, recurse=False):
                 if id(module) not in frozen and name.rpartition(".")[2] not in module._non_persistent_buffers_set:
@@ -222,7 +249,7 @@ class Segmentor(nn.Module):
     def train(self, mode: bool = True) -> Segmentor:
         """Frozen modules stay in evaluation mode; what a method put into the encoder follows `mode`."""
         super().train(mode)
-        for frozen in filter(None, (self.encoder, self.depth_encoder)):
+        for frozen in self._encoders():
             for module in frozen.own_modules:
                 module.training = False
         return self
@@ -260,4 +287,4 @@ def build_segmentor(trial: Trial) -> Segmentor:
     torch.manual_seed(stream_seed(trial.seed, "head"))
     head = Mask2FormerHead(encoder.width, len(trial.data.classes), sizes, queries)
     factors = PYRAMID if protocol.pyramid == "bilinear" else (1, 1, 1, 1)
-    return Segmentor(encoder, depth, method, head, trial.task.bands, factors)
+    return Segmentor(encoder, depth, method, head, trial.task.bands, factors, bf16=protocol.precision == "bf16")

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -22,6 +21,7 @@ from benchmarks.tasks import Reader
 from harness.audit_status import audit_of
 from harness.evaluate import Point, Selector, confusion_per_tile
 from harness.halfway import Halfway
+from harness.means import Means
 from harness.metrics import Areas
 from harness.optim import build_optimizer, build_schedule, count_parameters
 from harness.panels import make_panels
@@ -37,21 +37,20 @@ TIMES = ("data_seconds", "evaluate_seconds")
 """What adds up over the parts of a trial that stopped halfway."""
 
 
-def run_trial(trial: Trial, report: Report = lambda *_: None, gpu: bool = False, halfway: Path | None = None) -> Record:
+def run_trial(trial: Trial, report: Report = lambda *_: None, means: Means = Means()) -> Record:  # noqa: B008 (frozen)
     """Run a trial and return its record; one that raises, or whose result holds a NaN, comes back as failed.
 
     Args:
         trial: the trial.
         report: called after every step.
-        gpu: train on the GPU this process sees; without one on CPU, which the record says.
-        halfway: file that is written after every evaluation point, and from which the trial goes on if it is there.
+        means: what it may use; without the GPU that it may use it trains on CPU, which the record says.
     """
     started = datetime.now(UTC)
-    device = _device(gpu)
-    run: dict[str, Any] = {}
+    device = _device(means.gpu)
+    run: dict[str, Any] = means.thrift.told()
     try:
         with _single_thread():
-            result, arrays, attachments = _run(trial, report, run, device, halfway)
+            result, arrays, attachments = _run(trial, report, run, device, means)
         canonical(result)  # a NaN is the trial's failure, not the writer's
     except Exception as error:  # broad: whatever a trial does, the others go on
         record = failed_record(trial, error, started)
@@ -67,7 +66,7 @@ def run_trial(trial: Trial, report: Report = lambda *_: None, gpu: bool = False,
 
 
 def _run(
-    trial: Trial, report: Report, run: dict[str, Any], device: torch.device, halfway: Path | None
+    trial: Trial, report: Report, run: dict[str, Any], device: torch.device, means: Means
 ) -> tuple[dict[str, Any], Arrays, dict[str, Arrays]]:
     clock = time.perf_counter()
     if device.type == "cuda":
@@ -78,11 +77,12 @@ def _run(
     split = split_tiles(reader, trial.data.source, trial.data.targets, trial.protocol.max_tiles)
     statistics = input_statistics(trial.protocol, trial.task, reader, split.train)
     model = build_segmentor(trial).to(device)
+    model.save(means.thrift)
     run["build_seconds"] = time.perf_counter() - clock
 
     course, selector = Course(trial, model, split), Selector(split)
     weights: dict[str, Tensor] = {}
-    kept = Halfway(halfway, trial, device)
+    kept = Halfway(means.halfway, trial, device)
     if found := kept.load():
         weights = found["weights"]
         course.load_state(found["course"])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.lookup import unpack
+from harness.means import Means
 from harness.records import Record, RecordStore
 from harness.schedule import Work, at_work, gpu_lack
 from harness.status import Status
@@ -48,7 +49,7 @@ class Board:
 
 
 def carry_out(
-    parcel: Mapping[str, Any], key: str, attempt: int, folder: Path, board: ActorHandle[Board], work: str, gpu: bool
+    parcel: Mapping[str, Any], key: str, attempt: int, folder: Path, board: ActorHandle[Board], work: str, means: Means
 ) -> tuple[Record, bool]:
     """One task: run a trial, write its record if it is done.
 
@@ -59,14 +60,14 @@ def carry_out(
         folder: the records; a machine that does not see it leaves the writing to the driver.
         board: where to report.
         work: `module:function` that makes the record.
-        gpu: the task holds a GPU.
+        means: what it is given, but for the file halfway, which lies beside the records.
 
     Returns:
         The record, and whether it is written.
     """
     run: Work = pkgutil.resolve_name(work)  # a new process imports torch here, which is not the trial's time
     board.put.remote(key, attempt, (0, 0, 0.0))
-    if gpu and (lack := gpu_lack()):
+    if means.gpu and (lack := gpu_lack()):
         board.say.remote(lack)
     reported = time.monotonic()
 
@@ -80,7 +81,8 @@ def carry_out(
     with at_work(folder.parent) if shared else nullcontext():
         trial = unpack(parcel)
         assert trial.key == key, "a trial changed on its way to the worker"
-        record = run(trial, report, gpu, RecordStore(folder).halfway(key) if shared else None)
+        halfway = RecordStore(folder).halfway(key) if shared else None
+        record = run(trial, report, replace(means, halfway=halfway))
         # a failed record is the driver's to write, which warns if it would replace a done one
         written = shared and record.status is Status.DONE and _written(RecordStore(folder), record)
     # weights are large, and the driver needs them only to write them

@@ -6,8 +6,8 @@ import os
 import signal
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
+from harness.means import Means
 from harness.records import Record
 from harness.schedule import Report
 from harness.trial import Trial
@@ -18,7 +18,7 @@ IMPORT_SECONDS = 4.0
 time.sleep(IMPORT_SECONDS)
 
 
-def mortal(trial: Trial, _report: Report, _gpu: bool, _halfway: Path | None = None) -> Record:
+def mortal(trial: Trial, _report: Report, _means: Means) -> Record:
     """Die the first time, be done the second."""
     if not begins(trial):
         time.sleep(0.1)  # the board hears of the beginning

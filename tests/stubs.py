@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.means import Means
 from harness.plan import Request, make_plan
 from harness.records import Record, RecordStore, surroundings
 from harness.schedule import Executor, Outcome, Report, Resources, Watcher
@@ -79,13 +80,13 @@ def starts(scratch: Path, seed: int) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
-def probe(trial: Trial, _report: Report, gpu: bool, _halfway: Path | None = None) -> Record:
+def probe(trial: Trial, _report: Report, means: Means) -> Record:
     """Tell about the process that does it."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return done(trial, datetime.now(UTC), pid=os.getpid(), visible=visible, gpu=gpu, torch="torch" in sys.modules)
+    return done(trial, datetime.now(UTC), pid=os.getpid(), visible=visible, gpu=means.gpu, torch="torch" in sys.modules)
 
 
-def fateful(trial: Trial, _report: Report, _gpu: bool, _halfway: Path | None = None) -> Record:
+def fateful(trial: Trial, _report: Report, _means: Means) -> Record:
     """Meet the fate that the seed names."""
     earlier = begins(trial)
     match FATES[trial.seed]:
@@ -100,14 +101,14 @@ def fateful(trial: Trial, _report: Report, _gpu: bool, _halfway: Path | None = N
     return done(trial, datetime.now(UTC))
 
 
-def hanging(trial: Trial, _report: Report, _gpu: bool, _halfway: Path | None = None) -> Record:
+def hanging(trial: Trial, _report: Report, _means: Means) -> Record:
     """Hang with seed 1."""
     begins(trial)
     time.sleep(600 * (trial.seed == 1))
     return done(trial, datetime.now(UTC))
 
 
-def stepping(trial: Trial, report: Report, _gpu: bool, _halfway: Path | None = None) -> Record:
+def stepping(trial: Trial, report: Report, _means: Means) -> Record:
     """Make steps that are long enough to be seen."""
     started = datetime.now(UTC)
     for step in range(1, 4):
@@ -117,7 +118,7 @@ def stepping(trial: Trial, report: Report, _gpu: bool, _halfway: Path | None = N
     return done(trial, started)
 
 
-def unheard(trial: Trial, report: Report, _gpu: bool, _halfway: Path | None = None) -> Record:
+def unheard(trial: Trial, report: Report, _means: Means) -> Record:
     """Be done with seed 0; with the others be interrupted where Python swallows what a handler raises."""
     started = datetime.now(UTC)
     step = 0
@@ -129,7 +130,7 @@ def unheard(trial: Trial, report: Report, _gpu: bool, _halfway: Path | None = No
     return done(trial, started)
 
 
-def endless(trial: Trial, report: Report, _gpu: bool, _halfway: Path | None = None) -> Record:
+def endless(trial: Trial, report: Report, _means: Means) -> Record:
     """Be done with seed 0; with the others step on until interrupted."""
     started = datetime.now(UTC)
     for step in range(1, 0 if trial.seed == 0 else 6000):
@@ -140,17 +141,17 @@ def endless(trial: Trial, report: Report, _gpu: bool, _halfway: Path | None = No
     return done(trial, started)
 
 
-def stubborn(trial: Trial, report: Report, gpu: bool, _halfway: Path | None = None) -> Record:
+def stubborn(trial: Trial, report: Report, means: Means) -> Record:
     """The same, but no interrupt gets through: as in a library that swallows it."""
     while True:
         try:
-            return endless(trial, report, gpu)
+            return endless(trial, report, means)
         except BaseException:
             assert trial.data_root is not None
             (trial.data_root / "swallowed").touch()
 
 
-def hog(trial: Trial, _report: Report, _gpu: bool, _halfway: Path | None = None) -> Record:
+def hog(trial: Trial, _report: Report, _means: Means) -> Record:
     """Be done, but for seed 0, which takes memory until there is none."""
     begins(trial)
     taken = []

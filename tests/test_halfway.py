@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from harness import halfway
+from harness.means import Means
 from harness.plan import Request, make_plan
 from harness.records import Arrays, Record, RecordStore
 from harness.train import run_trial
@@ -41,7 +42,7 @@ def stopping_after(last: int) -> Callable[[int, int, float], None]:
 
 def stopped(trial: Trial, path: Path, last: int) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run_trial(trial, stopping_after(last), halfway=path)
+        run_trial(trial, stopping_after(last), means=Means(halfway=path))
 
 
 def assert_same(record: Record, reference: Record) -> None:
@@ -66,7 +67,7 @@ def test_stopped_at_any_step_it_ends_in_the_same_record(method: str, tmp_path: P
     stopped(trial, path, last)
     done = last - last % (STEPS // EVALUATIONS) if last % (STEPS // EVALUATIONS) else last - STEPS // EVALUATIONS
     seen: list[int] = []
-    record = run_trial(trial, lambda step, *_: seen.append(step), halfway=path)
+    record = run_trial(trial, lambda step, *_: seen.append(step), means=Means(halfway=path))
     assert seen == list(range(done + 1, STEPS + 1))
     assert record.run["resumed_at"] == done
     assert_same(record, reference)
@@ -76,7 +77,7 @@ def test_stopped_twice(tmp_path: Path) -> None:
     trial, path = trial_of("lora"), tmp_path / "half"
     for last in (3, 5):
         stopped(trial, path, last)
-    record = run_trial(trial, halfway=path)
+    record = run_trial(trial, means=Means(halfway=path))
     assert record.run["resumed_at"] == 4
     assert_same(record, run_trial(trial))
 
@@ -91,7 +92,7 @@ def test_what_cannot_be_of_use_is_named_and_the_trial_begins_anew(
 
     def assert_anew(said: str) -> None:
         caplog.clear()
-        record = run_trial(trial, halfway=path)
+        record = run_trial(trial, means=Means(halfway=path))
         assert "resumed_at" not in record.run
         assert said in caplog.text
         assert_same(record, reference)
@@ -103,9 +104,17 @@ def test_what_cannot_be_of_use_is_named_and_the_trial_begins_anew(
     (tmp_path / "other").replace(path)
     assert_anew("with another key")
     path.write_bytes(whole)
-    now = halfway.surroundings
-    monkeypatch.setattr(halfway, "surroundings", lambda started: {**now(started), "commit": "another"})
-    assert_anew("with another commit")
+    monkeypatch.setattr(halfway, "_code", lambda: "another")
+    assert_anew("with another code")
+
+
+def test_a_file_that_cannot_be_written_costs_the_trial_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trial = trial_of("frozen")
+    record = run_trial(trial, means=Means(halfway=tmp_path / "nowhere" / "half"))
+    assert_same(record, run_trial(trial))
+    assert "cannot be written (No such file or directory): if interrupted, its trial begins anew" in caplog.text
 
 
 class _Marks:
@@ -121,7 +130,7 @@ class _Marks:
 def test_code_in_the_file_is_not_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path, marker = tmp_path / "half", tmp_path / "marker"
     torch.save({"stamp": _Marks(marker)}, path)
-    assert run_trial(trial_of("frozen"), halfway=path).status == "done"
+    assert run_trial(trial_of("frozen"), means=Means(halfway=path)).status == "done"
     assert "is damaged" in caplog.text
     assert not marker.exists()
 

@@ -33,6 +33,7 @@ LATER = {
     "normalisation": "per_image",
     "channel_order": "bgr",
     "depth_model": "depth_anything",
+    "precision": "bf16",
 }
 
 

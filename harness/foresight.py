@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.suites import Cell
@@ -10,6 +10,9 @@ from benchmarks.tasks import AbsentData, DataSource, Task
 from harness.plan import Expansion, Request
 from harness.trial import Trial
 from harness.zoo import BackboneSpec
+
+_PLAIN_SUITE = "cost"
+"""One that changes nothing of a scale's protocol."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,43 @@ def foresee(request: Request) -> list[Prospect]:
             found[place] = prospect
     expansion.refuse_unused_settings()
     return list(found.values())
+
+
+def lone_trial(scale: str, task: str, backbone: str, method: str, settings: Sequence[str] = ()) -> Trial:
+    """The trial of one method with seed 0 under the scale's own protocol, whether or not its data and weights are here.
+
+    Args:
+        scale: name of the scale.
+        task: name, or path of a task file.
+        backbone: name.
+        method: name, or `path/to/file.py:Class`.
+        settings: `method.option=value` and `protocol.field=value`.
+
+    Raises:
+        ValueError: a name, option or value is wrong, or the method's name stands for several.
+    """
+    for option, name in (("--task", task), ("--method", method)):
+        if name == "all":
+            raise ValueError(f"{option} all: give one")
+    expansion = Expansion(
+        Request(
+            suite=_PLAIN_SUITE,
+            scale=scale,
+            tasks=(task,),
+            backbones=(backbone,),
+            methods=(method,),
+            settings=settings,
+            recorded=False,
+        )
+    )
+    (chosen,) = expansion.tasks.values()
+    (known,) = expansion.backbones
+    (ref,) = expansion.given_methods.values()
+    source = chosen.embedded if expansion.scale.scenes and chosen.embedded else chosen.files
+    assert source is not None, "every task has tiles somewhere"
+    trial = expansion.trial(Cell(), chosen, source, known, ref, seed=0)
+    expansion.refuse_unused_settings()
+    return trial
 
 
 def _supply(expansion: Expansion, task: Task, cell: Cell) -> _Supply:

@@ -255,18 +255,23 @@ class Segmentor(nn.Module):
         return self
 
 
-def build_segmentor(trial: Trial) -> Segmentor:
+def build_segmentor(trial: Trial, *, random_weights: bool = False) -> Segmentor:
     """Build a trial's model: encoders, then the method from the stream `adapter`, then the head from the stream `head`.
+
+    Args:
+        trial: the trial.
+        random_weights: draw both encoders at random, to rehearse a step without published weights; no trial does.
 
     Raises:
         ValueError: weights are missing or do not fit.
     """
     protocol, size = trial.protocol, trial.scale.build
     torch.manual_seed(stream_seed(trial.seed, "encoder"))
-    encoder = build_encoder(trial.backbone, size, trial.task.bands, protocol.band_expansion, protocol.encoder_init)
+    init, depth_init = ("random", "random") if random_weights else (protocol.encoder_init, "pretrained")
+    encoder = build_encoder(trial.backbone, size, trial.task.bands, protocol.band_expansion, init)
     depth = None
     if trial.depth_encoder:
-        depth_encoder = build_encoder(trial.depth_encoder, size, RGB, "nearest", "pretrained")
+        depth_encoder = build_encoder(trial.depth_encoder, size, RGB, "nearest", depth_init)
         depth = DepthInput(
             encoder=depth_encoder,
             shuffled=protocol.depth == "shuffled",

@@ -12,12 +12,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from harness.backbones import build_encoder
 from harness.means import Means, Thrift
 from harness.plan import Request, make_plan
 from harness.records import RecordStore
 from harness.segmentor import Segmentor, build_segmentor
 from harness.train import run_trial
 from harness.trial import Trial
+from harness.zoo import BACKBONES, DEPTH_ENCODER, RGB
 from tests.conftest import TINY, Program, assert_refused
 from tests.models import CASES, build_case, images, labels, make_trial, randomise
 
@@ -105,6 +107,20 @@ def test_compiled_blocks_give_the_same() -> None:
         compiled = gradients(randomise(build_case("rein"), 0.05), compiled=True)
     assert seen
     assert_same_but_for_rounding(compiled, plain)
+
+
+@pytest.mark.parametrize("name", [*BACKBONES, "depth"])
+def test_every_block_attends_by_the_fused_kernel(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = BACKBONES.get(name, DEPTH_ENCODER)
+    encoder = build_encoder(spec, "mini", RGB, "nearest", "random")
+    calls = []
+    fused = nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        nn.functional, "scaled_dot_product_attention", lambda *args, **kwargs: calls.append(1) or fused(*args, **kwargs)
+    )
+    encoder(torch.zeros(1, 3, 64, 64))
+    # DOFA makes its kernel by a layer of attention over the wavelengths
+    assert len(calls) == len(encoder.blocks) + (name == "dofa")
 
 
 # --- In a run

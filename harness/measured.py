@@ -128,7 +128,7 @@ def _of_record(record: Record) -> StepTime | None:
         method=inputs["method"],
         image_size=inputs["protocol"]["crop"],
         batch=inputs["protocol"]["batch_size"],
-        precision=str(run.get("precision", "fp32")),
+        precision=inputs["protocol"].get("precision", "fp32"),
         device=run["device"],
         seconds_per_step=seconds / points[-1]["step"],
         peak_memory_mb=run["process_peak_memory_mb"],
@@ -153,7 +153,7 @@ def _median(steps: Sequence[StepTime]) -> StepTime:
 def closest(trial: Trial, steps: Sequence[StepTime]) -> StepTime | None:
     """The measurement that tells most of a trial, or None if none fits.
 
-    Trials that ran come before `bench step`; then the same options, a GPU, bf16 there, the same batch; then the later.
+    Trials that ran come before `bench step`; then the same options, a GPU, the same precision, the same batch; then the later.
     """
 
     def rank(numbered: tuple[int, StepTime]) -> tuple[bool | int, ...]:
@@ -162,7 +162,7 @@ def closest(trial: Trial, steps: Sequence[StepTime]) -> StepTime | None:
             step.origin == RECORDS,
             _same_options(trial, step),
             step.on_gpu,
-            step.on_gpu and step.precision == "bf16",
+            step.precision == trial.protocol.precision,
             step.batch == trial.protocol.batch_size,
             number,
         )

@@ -28,7 +28,12 @@ TaskNames = Annotated[
     ),
 ]
 BackboneNames = Annotated[
-    list[str], typer.Option("--backbone", help="Only this backbone (may be repeated).", show_default=False)
+    list[str],
+    typer.Option(
+        "--backbone",
+        help="Only this backbone (repeatable); at scale paper also any ViT of timm, as timm:NAME or timm:NAME.TAG.",
+        show_default=False,
+    ),
 ]
 MethodNames = Annotated[
     list[str],

@@ -18,7 +18,7 @@ weights = typer.Typer(
 
 Names = Annotated[
     list[str],
-    typer.Option("--backbone", help="Only this backbone, or `depth` (may be repeated).", show_default=False),
+    typer.Option("--backbone", help="Only this backbone, timm:NAME, or `depth` (repeatable).", show_default=False),
 ]
 Folder = Annotated[
     Path | None,

@@ -161,7 +161,7 @@ def _say_unknown(bills: Sequence[Bill]) -> None:
 
 def _command(trial: Trial) -> str:
     method = trial.method.target if trial.method.source_sha256 else trial.method.name
-    file = f"{trial.backbone_name}_{trial.method.name.replace(':', '_')}.json"
+    file = f"{trial.backbone_name}_{trial.method.name}.json".replace(":", "_")
     where = f"--scale {trial.scale.name} --backbone {trial.backbone_name}"
     return f"python run.py bench step {where} --method {method} --json > {file}"
 

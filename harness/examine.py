@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from benchmarks.catalogue import TASKS
 from harness import screen
+from harness.backbone_names import find_backbone
 from harness.lookup import built_in, find, find_methods, find_scale
 from harness.plan import Request, make_plan
 from harness.progress import counting
 from harness.trial import Trial
-from harness.zoo import BACKBONE_NAMES, BACKBONES
+from harness.zoo import BACKBONES
 from methods import OWN
 
 if TYPE_CHECKING:  # imports torch
@@ -63,8 +64,8 @@ def count_parameters(methods: Sequence[str], backbones: Sequence[str], scale: st
     """
     write = find("format", form, _FORMATS)
     refs = [ref for name in methods for ref in find_methods(name)] or [built_in(name) for name in OWN]
-    specs = [find("backbone", name, BACKBONE_NAMES) for name in backbones or BACKBONES]
     chosen = find_scale(scale)
+    specs = [find_backbone(name, chosen.build) for name in backbones or BACKBONES]
     from harness.params import count
 
     counts = []

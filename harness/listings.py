@@ -13,7 +13,7 @@ from harness.lookup import built_in, find_method
 from harness.plan import Request, make_plan
 from harness.screen import duration
 from harness.trial import MethodRef
-from harness.zoo import BACKBONES
+from harness.zoo import BACKBONES, RGB
 from methods import METHODS
 
 log = logging.getLogger(__name__)
@@ -96,16 +96,27 @@ LISTINGS: dict[str, Callable[[], list[dict[str, object]]]] = {
         }
         for task in TASKS.values()
     ],
-    "backbones": lambda: [
-        {
-            "name": b.name,
-            "title": b.title,
-            "made by": b.entry,
-            "at the paper's scale": b.builds["paper"].name,
-            "pretrained on": ",".join(x.name for x in b.bands),
-        }
-        for b in BACKBONES.values()
-    ],
+    "backbones": lambda: (
+        [
+            {
+                "name": b.name,
+                "title": b.title,
+                "made by": b.entry,
+                "at the paper's scale": b.builds["paper"].name,
+                "pretrained on": ",".join(x.name for x in b.bands),
+            }
+            for b in BACKBONES.values()
+        ]
+        + [
+            {
+                "name": "timm:NAME",
+                "title": "any ViT of timm",
+                "made by": "NAME",
+                "at the paper's scale": "timm:NAME.TAG",
+                "pretrained on": ",".join(x.name for x in RGB),
+            }
+        ]
+    ),
     "methods": _method_rows,
     "plugins": _plugin_rows,
     "variants": _variant_rows,

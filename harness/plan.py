@@ -8,16 +8,17 @@ from pathlib import Path
 
 from benchmarks.suites import Cell
 from benchmarks.tasks import ABSENT, AS_IS, AbsentData, DataSource, Shift, Task
+from harness.backbone_names import find_backbone, find_backbones
 from harness.cells import Filled, Names, fill
 from harness.estimate import Times, guess
-from harness.lookup import built_in, find, find_methods, find_scale, find_tasks, parse_settings
+from harness.lookup import built_in, find_methods, find_scale, find_tasks, parse_settings
 from harness.records import RecordStore
 from harness.relevant import relevant
 from harness.scales import Protocol, Scale
 from harness.status import Status
 from harness.suite_files import find_suite
 from harness.trial import MethodRef, Trial
-from harness.zoo import BACKBONE_NAMES, BACKBONES, DEPTH_ENCODERS, Build
+from harness.zoo import BACKBONES, DEPTH_ENCODERS, Build
 from methods import METHODS
 from methods.options import Options
 
@@ -177,8 +178,8 @@ class Expansion:
         self.scale = find_scale(request.scale).shifted(request.shift, request.data_root)
         self.tasks = find_tasks(request.tasks or ["all"])
         self.given_tasks = list(self.tasks) if request.tasks else []
-        chosen = [find("backbone", name, BACKBONE_NAMES) for name in request.backbones or BACKBONES]
-        self.backbones = {spec.name: spec for spec in chosen}
+        others = [cell.backbone for cell in self.suite.cells if cell.backbone != "*"]
+        self.backbones = find_backbones(request.backbones or [*BACKBONES, *others], self.scale.build)
         self.given_backbones = list(self.backbones) if request.backbones else []
         given = [found for name in request.methods for found in find_methods(name)]
         ours = {name: built_in(name) for name in METHODS}
@@ -247,7 +248,7 @@ class Expansion:
     ) -> tuple[Options, Protocol]:
         """The options and the protocol of a cell's trials. Raises `ValueError` where these do not fit the task."""
         options = method.options_class.make({**cell.options, **self.settings.get(method.name, {})})
-        protocol = relevant(self.protocol(cell, task), task, source, options, BACKBONES[backbone])
+        protocol = relevant(self.protocol(cell, task), task, source, options, find_backbone(backbone))
         # at the mini scale there is one depth encoder
         return options, protocol.change({"depth_model": "promptda"}) if self.scale.build == "mini" else protocol
 

@@ -12,13 +12,13 @@ from typing import Any
 from torch import Tensor
 
 from harness.adapters import Adapter, options_of, state_of
+from harness.backbone_names import find_backbone
 from harness.checkpoints import Checkpoint, read_checkpoint
-from harness.lookup import find, find_method, find_scale, load_class, parse_settings
+from harness.lookup import find_method, find_scale, load_class, parse_settings
 from harness.params import meta_segmentor
 from harness.prefixes import count_by_first_part, find_prefix, group_by_prefix
 from harness.released_screen import show_import
 from harness.trial import MethodRef
-from harness.zoo import BACKBONE_NAMES, BACKBONES
 from methods.base import EncoderSpec, Method
 from methods.loading import ReleasedMismatch
 from methods.options import nearest
@@ -112,7 +112,7 @@ def import_checkpoint(request: ImportRequest, target: Target) -> None:
     """
     ref = find_method(request.method)
     # two spellings are one backbone
-    request = replace(request, backbone=find("backbone", request.backbone, BACKBONE_NAMES).name)
+    request = replace(request, backbone=find_backbone(request.backbone).name)
     options, protocol = _settings(request.settings, ref)
     spec = _spec(request, ref, protocol)
     cls: type[Method] = load_class(ref.target, ref.source_sha256)
@@ -157,7 +157,8 @@ def _settings(settings: Sequence[str], ref: MethodRef) -> tuple[dict[str, str], 
 
 def _spec(request: ImportRequest, ref: MethodRef, protocol: Mapping[str, Any]) -> EncoderSpec:
     """The encoder of that name at that scale, on the meta device."""
-    backbone, scale = BACKBONES[request.backbone], find_scale(request.scale)
+    scale = find_scale(request.scale)
+    backbone = find_backbone(request.backbone, scale.build)
     if request.queries < 0:
         raise ValueError(f"--queries {request.queries}: give 1 or more")
     head = replace(scale.head, queries=request.queries or scale.head.queries)

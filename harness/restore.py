@@ -9,14 +9,15 @@ import torch
 
 from benchmarks.catalogue import TASKS
 from benchmarks.tasks import DataSource, Shift, Task
-from harness.lookup import find, find_method, find_scale, find_task
+from harness.backbone_names import find_backbone
+from harness.lookup import find_method, find_scale, find_task
 from harness.pipeline import Statistics
 from harness.records import Record, RecordStore
 from harness.scales import Protocol
 from harness.segmentor import Segmentor, build_segmentor
 from harness.status import Status
 from harness.trial import MethodRef, Trial, canonical
-from harness.zoo import BACKBONE_NAMES, DEPTH_ENCODERS
+from harness.zoo import DEPTH_ENCODERS
 from methods.options import checked
 
 
@@ -42,7 +43,7 @@ def restore_trial(record: Record, method: str = "", task: str = "") -> Trial:
         data=data,
         data_root=None,
         data_fingerprint=inputs["data_fingerprint"],
-        backbone=find("backbone", inputs["backbone"], BACKBONE_NAMES),
+        backbone=find_backbone(inputs["backbone"]),
         depth_encoder=DEPTH_ENCODERS[protocol.depth_model] if options.needs_depth else None,
         method=ref,
         options=options,

@@ -91,7 +91,8 @@ def told_shift(scale: Scale) -> dict[str, Any]:
 
 def _places(record: Record) -> list[tuple[str, ...]]:
     inputs: Mapping[str, Any] = record.inputs
-    backbone = BACKBONE_NAMES[inputs["backbone"]].name
+    spec = BACKBONE_NAMES.get(inputs["backbone"])
+    backbone = spec.name if spec else inputs["backbone"]
     recipe = (canonical(inputs["protocol"]), canonical(inputs.get("shift", {})))
     place = (inputs["task"], backbone, inputs["method"])
     options = [canonical(inputs["options"])] + [UNKNOWN] * (not record.result["labels"]["options"])

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from benchmarks.catalogue import TASKS
 from benchmarks.suites import SUITES, Cell, Suite
+from harness.backbone_names import find_backbone
 from harness.lookup import find, find_method
 from harness.sources import import_source
 from harness.trial import MethodRef
-from harness.zoo import BACKBONE_NAMES
 
 SUFFIXES = (".yaml", ".yml", ".py")
 
@@ -64,7 +64,7 @@ def _looked_up(suite: Suite, path: Path) -> tuple[Suite, list[MethodRef]]:
         if cell.task != "*":
             find("task", cell.task, TASKS)
         if cell.backbone != "*":
-            named = replace(named, backbone=find("backbone", cell.backbone, BACKBONE_NAMES).name)
+            named = replace(named, backbone=find_backbone(cell.backbone).name)
         if cell.method != "*":
             method = find_method(named.method)
             method.options_class.make(dict(cell.options))  # an unknown option is a mistake of this file

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from benchmarks.layouts import METRICS, Column, Grid, Layout, Place, Row, at_scale
 from benchmarks.layouts_paper import BACKBONES as BACKBONE_TITLES
 from benchmarks.suites import cell_at
+from harness.backbone_names import find_backbone
 from harness.cells import Filled
 from harness.plan import Expansion, Request
 from harness.shelf import Shelf
-from harness.zoo import BACKBONES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,7 @@ def _values(filled: Filled) -> dict[str, _Value]:
     place = Place(method=method.name, options=cell.options, protocol=cell.protocol, severity=cell.severity)
     return {
         "task": _Value(name=task.name, title=task.name, place=Place(task=task.name)),
-        "backbone": _Value(name=backbone, title=BACKBONES[backbone].title, place=Place(backbone=backbone)),
+        "backbone": _Value(name=backbone, title=find_backbone(backbone).title, place=Place(backbone=backbone)),
         "method": _Value(name=f"{method.name} {said}", title=title, place=place),
     }
 

@@ -1,8 +1,7 @@
-"""Published state dicts turned into those of our models; kernels and positions are resized by timm's functions."""
+"""Published state dicts turned into those of our models; kernels are resized by timm's functions."""
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 State = dict[str, Tensor]
@@ -43,7 +41,7 @@ def convert(tensors: Mapping[str, Tensor], model: nn.Module, published_as: str) 
         ValueError: the file holds no such encoder.
     """
     own, beside = _OWN_PART[published_as](tensors)
-    state = _resize_positions(own, model) if published_as == "dofa" else _timm_filter(model)(dict(own), model)
+    state = dict(own) if published_as == "dofa" else _timm_filter(model)(dict(own), model)
     resized = {
         name: f"{_shape(own[name])} to {_shape(tensor)}"
         for name, tensor in state.items()
@@ -152,15 +150,6 @@ def _joined(state: State) -> State:
             joined[name.replace(".query.", ".qkv.")] = torch.cat([state[part] for part in parts.values()])
             joined = {kept: tensor for kept, tensor in joined.items() if kept not in parts.values()}
     return joined
-
-
-def _resize_positions(state: Mapping[str, Tensor], model: nn.Module) -> State:
-    """DOFA's: only its grid of positions depends on the size of images."""
-    own = cast(Mapping[str, Tensor], model.state_dict())
-    if "pos_embed" not in state:
-        return dict(state)
-    side = math.isqrt(own["pos_embed"].shape[1] - 1)
-    return {**state, "pos_embed": resample_abs_pos_embed(state["pos_embed"], [side, side], num_prefix_tokens=1)}
 
 
 _OWN_PART: dict[str, Callable[[Mapping[str, Tensor]], Parts]] = {

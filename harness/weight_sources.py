@@ -127,13 +127,6 @@ def sources_of(name: str) -> tuple[Source, ...]:
     """The files that hold some published weights, the one to fetch first.
 
     Args:
-        name: a model name of timm with its tag, whose file lies in timm's repository of that name; or
-            `owner/repository/file`.
+        name: of a build in `harness/zoo.py`: a model name of timm with its tag, or `owner/repository/file`.
     """
-    if name in _KNOWN:
-        return _KNOWN[name]
-    repository, slash, file = name.rpartition("/")
-    if slash:
-        return (Source(repository=repository, file=file),)
-    # both variants of a CLIP model are one checkpoint
-    return (Source(repository=f"timm/{name.replace('_clip_quickgelu_', '_clip_')}"),)
+    return _KNOWN[name]

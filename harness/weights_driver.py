@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from harness.backbone_names import find_backbone
 from harness.lookup import find
 from harness.screen import show_hint
+from harness.timm_models import PREFIX as TIMM
 from harness.weight_sources import Source
 from harness.weight_store import FOLDER_VARIABLE, WeightFile, find_file, missing, place, weights_folder
 from harness.weights_screen import Listed, show_state, show_weights
@@ -16,15 +18,17 @@ _ENCODERS = (*BACKBONES.values(), *DEPTH_ENCODERS.values())
 
 
 def chosen(names: Sequence[str]) -> list[BackboneSpec]:
-    """Encoders by the names of either size, `depth` for every depth encoder; all of them if nothing is named.
+    """Encoders by the names of either size, `timm:NAME`, `depth` for every depth encoder; all of ours if none is named.
 
     Raises:
         ValueError: an unknown name.
     """
     depth = {spec.builds["paper"].name: (spec,) for spec in DEPTH_ENCODERS.values()}
     known = {name: (spec,) for name, spec in BACKBONE_NAMES.items()} | depth | {"depth": tuple(DEPTH_ENCODERS.values())}
-    wanted = [spec for name in names for spec in find("backbone", name, known)]
-    return [spec for spec in _ENCODERS if not names or spec in wanted]
+    others = {name: (find_backbone(name),) for name in names if name.startswith(TIMM)}
+    wanted = [spec for name in names for spec in find("backbone", name, known | others)]
+    every = [*_ENCODERS, *(spec for spec in wanted if spec not in _ENCODERS)]
+    return [spec for spec in every if not names or spec in wanted]
 
 
 def list_weights(names: Sequence[str], folder: Path | None) -> None:

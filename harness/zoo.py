@@ -34,17 +34,21 @@ class Build:
         weights: a file name in `harness/weights`, or `hub:` and what `weight_sources.sources_of` knows them by.
         feature_blocks: blocks whose outputs feed the head.
         options: what the entry point is called with.
+        files: the published files, where `weight_sources` does not know them.
     """
 
     name: str
     weights: str
     feature_blocks: tuple[int, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[Source, ...] = ()
 
     @property
     def sources(self) -> tuple[Source, ...]:
         """The published files that hold its weights, the one to fetch first; none for shipped ones."""
-        return sources_of(self.weights.removeprefix(HUB)) if self.weights.startswith(HUB) else ()
+        if not self.weights.startswith(HUB):
+            return ()
+        return self.files or sources_of(self.weights.removeprefix(HUB))
 
     @property
     def digest(self) -> str:
@@ -80,7 +84,7 @@ class BackboneSpec:
         title: for tables.
         entry: the timm entry point, or `dofa`.
         bands: bands it was pretrained on, in order.
-        builds: by size, `mini` and `paper`.
+        builds: by size, `mini` and `paper`, or `paper` alone.
         by_wavelength: its patch embedding is made from the bands' wavelengths; any bands fit, none are expanded.
     """
 
@@ -96,6 +100,10 @@ _TINY = {"img_size": 64, "patch_size": 8, "embed_dim": 96, "depth": 6, "num_head
 # timm drops a None for init_values and starts layer scale at 1e-5: the blocks of a small encoder would do nothing
 _SCALED = {**_TINY, "init_values": 1.0}
 _DYNAMIC = {"dynamic_img_size": True}
+# kernels are made 16 px wide; the table of positions keeps its published grid, which timm fits to each image: it is
+# resampled once, whatever the crop
+_GRID_16 = {"img_size": 16 * 16, "patch_size": 16, **_DYNAMIC}
+_GRID_37 = {"img_size": 16 * 37, "patch_size": 16, **_DYNAMIC}
 
 
 def _builds(
@@ -115,7 +123,7 @@ def _builds(
             name=name,
             weights=f"{HUB}{hub}",
             feature_blocks=blocks,
-            options={"img_size": 512, **paper},
+            options=paper,
         ),
     }
 
@@ -130,7 +138,7 @@ _SPECS = (
             "clip_l",
             "vit_large_patch14_clip_quickgelu_224.openai",
             mini=_DYNAMIC,
-            paper={"patch_size": 16, **_DYNAMIC},
+            paper=_GRID_16,
         ),
     ),
     BackboneSpec(
@@ -143,8 +151,7 @@ _SPECS = (
             "samvit_huge_patch16.sa1b",
             # timm's window of 14 would pad the 8 x 8 grid to 14 x 14 in every block
             mini={"global_attn_indexes": (1, 3, 5), "window_size": 4, "neck_chans": 0},
-            # as published: timm fits SAM's positions to each image, but not to a model of another size
-            paper={"img_size": 1024},
+            paper={},
             blocks=(7, 15, 23, 31),
         ),
     ),
@@ -157,7 +164,7 @@ _SPECS = (
             "eva02_l",
             "eva02_large_patch14_224.mim_m38m",
             mini={"ref_feat_shape": (8, 8), **_DYNAMIC},
-            paper={"patch_size": 16, **_DYNAMIC},
+            paper=_GRID_16,
         ),
     ),
     BackboneSpec(
@@ -169,7 +176,7 @@ _SPECS = (
             "dinov2_l",
             "vit_large_patch14_dinov2.lvd142m",
             mini={**_SCALED, **_DYNAMIC},
-            paper={"patch_size": 16, **_DYNAMIC},
+            paper=_GRID_37,
         ),
     ),
     BackboneSpec(
@@ -211,7 +218,7 @@ def _depth(title: str, name: str, hub: str) -> BackboneSpec:
         name=name,
         weights=f"{HUB}{hub}",
         feature_blocks=(7, 11, 15, 23),
-        options={"img_size": 512, "patch_size": 16, **_DYNAMIC},
+        options=_GRID_37,
     )
     return BackboneSpec(
         name="depth",

@@ -78,7 +78,7 @@ def test_timms_file(name: str, weights_folder: Path) -> None:
     put(weights_folder, source(name), published)
     encoder = loaded(narrow(name))
     own = encoder.model.state_dict()
-    resized = {"patch_embed.proj.weight", "pos_embed"} if name in ("clip", "eva02", "dinov2") else set()
+    resized = {"patch_embed.proj.weight"} if name in ("clip", "eva02", "dinov2") else set()
     assert same(encoder.model, published) == own.keys() - resized
     assert own["patch_embed.proj.weight"].shape == (WIDTH, 3, 16, 16)
     report = load_report(narrow(name))
@@ -90,16 +90,14 @@ def test_timms_file(name: str, weights_folder: Path) -> None:
         assert said in str(report)
 
 
-def test_resized_kernels_and_positions_are_timms(weights_folder: Path) -> None:
-    """A kernel whose answer is the patch's mean answers so at any size, and even positions stay even."""
+def test_resized_kernels_are_timms(weights_folder: Path) -> None:
+    """A kernel whose answer is the patch's mean answers so at any size."""
     published = dinov2_state()
     published["patch_embed.proj.weight"] = torch.full_like(published["patch_embed.proj.weight"], 1 / (3 * 14 * 14))
-    published["pos_embed"] = torch.full_like(published["pos_embed"], 0.25)
     put(weights_folder, source("dinov2"), published)
     model: Any = loaded(narrow("dinov2")).model
     answer = model.patch_embed.proj(torch.ones(1, 3, 16, 16)) - model.patch_embed.proj.bias[:, None, None]
     torch.testing.assert_close(answer, torch.ones_like(answer), atol=0.02, rtol=0)
-    torch.testing.assert_close(model.pos_embed, torch.full((1, 1 + 32 * 32, WIDTH), 0.25))
 
 
 def _dinov3() -> DINOv3ViTModel:
@@ -221,28 +219,21 @@ def test_the_encoder_of_a_depth_network(name: str, before: str, weights_folder: 
     around = {"epoch": 3, "pytorch-lightning_version": "2.4.0"} if before else {}
     put(weights_folder, source(name), state, **around)
     depth = loaded(narrow(name))
-    assert same(depth.model, encoder) == set(depth.model.state_dict()) - {"patch_embed.proj.weight", "pos_embed"}
+    assert same(depth.model, encoder) == set(depth.model.state_dict()) - {"patch_embed.proj.weight"}
     report = load_report(narrow(name))
-    assert report.resized == {
-        "patch_embed.proj.weight": f"{WIDTH} x 3 x 14 x 14 to {WIDTH} x 3 x 16 x 16",
-        "pos_embed": f"1 x 1370 x {WIDTH} to 1 x 1025 x {WIDTH}",
-    }
+    assert report.resized == {"patch_embed.proj.weight": f"{WIDTH} x 3 x 14 x 14 to {WIDTH} x 3 x 16 x 16"}
     assert report.beside == 1
 
 
 def test_dofas_file(weights_folder: Path) -> None:
     published = dofa_state()
-    assert published["pos_embed"].shape == (1, 1 + 14 * 14, WIDTH)
     put(weights_folder, source("dofa"), published)
     with any_digest("dofa"):
         encoder, report = loaded(narrow("dofa")), load_report(narrow("dofa"))
     norm = {"fc_norm.weight", "fc_norm.bias"}
-    assert same(encoder.model, published) == set(encoder.model.state_dict()) - norm - {"pos_embed"}
-    positions = encoder.model.state_dict()["pos_embed"]
-    assert positions.shape == (1, 1 + 32 * 32, WIDTH)
-    assert torch.equal(positions[:, 0], published["pos_embed"][:, 0]), "the class token keeps its position"
+    assert same(encoder.model, published) == set(encoder.model.state_dict()) - norm
     assert set(report.missing) == norm, "known: features do not pass it"
-    assert set(report.resized) == {"pos_embed"}
+    assert not report.resized
 
 
 def test_a_file_whose_publisher_names_its_digest_must_have_it(weights_folder: Path) -> None:

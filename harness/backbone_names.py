@@ -21,7 +21,7 @@ def find_backbone(name: str, build: str = "") -> BackboneSpec:
         ValueError: unknown (the nearest known name is suggested), unfit, or not to be had at that size.
     """
     if not name.startswith(TIMM):
-        return find("backbone", name, BACKBONE_NAMES)
+        return find("backbone", name, BACKBONE_NAMES, also=f"{TIMM}NAME")
     spec = timm_backbone(name)
     if build and build not in spec.builds:
         raise ValueError(

@@ -21,14 +21,14 @@ from methods.options import Options, nearest
 T = TypeVar("T")
 
 
-def find(kind: str, name: str, known: Mapping[str, T]) -> T:
-    """The thing of that name.
+def find(kind: str, name: str, known: Mapping[str, T], also: str = "") -> T:
+    """The thing of that name; `also` is a form of names that the message tells of beside the known ones.
 
     Raises:
         ValueError: unknown; the nearest known name is suggested.
     """
     if name not in known:
-        raise ValueError(f"unknown {kind} {name!r}{nearest(name, known)}")
+        raise ValueError(f"unknown {kind} {name!r}{nearest(name, [*known, *filter(None, [also])])}")
     return known[name]
 
 

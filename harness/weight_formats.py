@@ -41,6 +41,8 @@ def convert(tensors: Mapping[str, Tensor], model: nn.Module, published_as: str) 
         ValueError: the file holds no such encoder.
     """
     own, beside = _OWN_PART[published_as](tensors)
+    # a kernel of a file in half precision is not rounded again after resizing
+    own = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in own.items()}
     state = dict(own) if published_as == "dofa" else _timm_filter(model)(dict(own), model)
     resized = {
         name: f"{_shape(own[name])} to {_shape(tensor)}"

@@ -26,7 +26,7 @@ def chosen(names: Sequence[str]) -> list[BackboneSpec]:
     depth = {spec.builds["paper"].name: (spec,) for spec in DEPTH_ENCODERS.values()}
     known = {name: (spec,) for name, spec in BACKBONE_NAMES.items()} | depth | {"depth": tuple(DEPTH_ENCODERS.values())}
     others = {name: (find_backbone(name),) for name in names if name.startswith(TIMM)}
-    wanted = [spec for name in names for spec in find("backbone", name, known | others)]
+    wanted = [spec for name in names for spec in find("backbone", name, known | others, also=f"{TIMM}NAME")]
     every = [*_ENCODERS, *(spec for spec in wanted if spec not in _ENCODERS)]
     return [spec for spec in every if not names or spec in wanted]
 

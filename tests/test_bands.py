@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
+from timm.layers import resample_patch_embed
 
 from benchmarks.catalogue import FBP_CS
 from benchmarks.tasks import Band
@@ -13,6 +15,7 @@ from harness.backbones import build_encoder
 from harness.bands import expand_kernel, nearest_bands
 from harness.zoo import BACKBONES, RGB
 from tests.models import build, images
+from tests.weight_files import dinov2_state, narrow, put, source
 
 CENTRES = {"B": 0.49, "G": 0.56, "R": 0.665, "E": 0.705, "NIR": 0.83}
 
@@ -62,6 +65,29 @@ def test_expansion(task: str, mode: str, expected: Sequence[float]) -> None:
 @pytest.mark.parametrize("task", ["NIR R G B", "B G R E NIR", "R"])
 def test_mean_keeps_the_response_to_grey(task: str) -> None:
     assert sum(expanded(task, "mean")) == pytest.approx(111)
+
+
+@pytest.mark.parametrize("task", ["NIR R G B", "B G R E NIR", "R G B", "NIR"])
+@pytest.mark.parametrize("mode", ["nearest", "mean", "released", "linear", "timm"])
+def test_a_kernel_may_be_resized_before_or_after_expansion(task: str, mode: str) -> None:
+    """One is linear over channels, the other over pixels; at the paper's scale the resizing comes first."""
+    published = torch.randn(64, 3, 14, 14, generator=torch.Generator().manual_seed(3))
+    resized_first = expand_kernel(resample_patch_embed(published, [16, 16]), RGB, bands(task), mode)
+    expanded_first = resample_patch_embed(expand_kernel(published, RGB, bands(task), mode).contiguous(), [16, 16])
+    assert resized_first.shape == (64, len(task.split()), 16, 16)
+    assert (resized_first - expanded_first).norm() < 1e-6 * expanded_first.norm()
+
+
+@pytest.mark.parametrize("mode", ["nearest", "mean", "released", "linear", "timm"])
+def test_published_kernels_are_expanded_in_float32_after_resizing(mode: str, weights_folder: Path) -> None:
+    """Also those of files in half precision."""
+    state = {name: tensor.half() for name, tensor in dinov2_state().items()}
+    put(weights_folder, source("dinov2"), state)
+    encoder = build_encoder(narrow("dinov2"), "paper", FBP_CS.bands, mode, "pretrained")
+    resized = resample_patch_embed(state["patch_embed.proj.weight"].float(), [16, 16])
+    kernel = encoder.model.patch_embed.proj.weight  # type: ignore[union-attr]
+    assert kernel.dtype == torch.float32
+    assert torch.equal(kernel, expand_kernel(resized, RGB, FBP_CS.bands, mode))
 
 
 def test_an_unknown_mode_is_named_with_the_known_ones() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import timm
 import torch
-from timm.layers import resample_abs_pos_embed, resample_patch_embed
+from timm.layers.patch_embed import resample_patch_embed
+from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from harness.backbones import Encoder, build_encoder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from timm.layers import resample_patch_embed
+from timm.layers.patch_embed import resample_patch_embed
 
 from benchmarks.catalogue import FBP_CS
 from benchmarks.tasks import Band

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -149,7 +150,7 @@ def test_a_timm_that_cannot_be_asked_is_no_traceback(
     broken = tmp_path / "timm_broken.py"
     broken.write_text("")
     monkeypatch.setattr(timm_models, "_PROBE", broken)
-    monkeypatch.delitem(timm_models.sys.modules, "timm")
+    monkeypatch.delitem(sys.modules, "timm")
     with pytest.raises(ValueError, match=r"timm cannot be asked about test_vit: .*harness\.timm_broken"):
         find_backbone(TINY)
     assert not weights_folder.exists()

@@ -1,4 +1,4 @@
-"""What `bench modules` and `bench data` measure with. Free of torch: `bench_step.where` says if the device is there."""
+"""What `bench modules`, `step` and `data` measure with. No torch: `bench_step.where` says if the device is there."""
 
 from __future__ import annotations
 
@@ -57,6 +57,55 @@ class Setup:
     def side(self) -> int:
         """Rows and columns of the token grid."""
         return math.isqrt(self.tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSetup:
+    """Which training step is measured, and how.
+
+    Args:
+        scale: name of the scale.
+        backbone: name.
+        method: name, or `path/to/file.py:Class`.
+        task: name, or path of a task file: its bands and classes; its data need not be here.
+        image_size: side of a crop; 0 for the protocol's.
+        batch: crops of a step; 0 for the protocol's.
+        precision: `fp32` or `bf16`.
+        device: `cpu`, `cuda`, or `auto` for CUDA where there is any.
+        steps: how many are timed.
+        threads: threads of torch on the CPU.
+        compiled: the encoders' blocks through `torch.compile`.
+        random_weights: encoders with random weights in place of published ones.
+        settings: `method.option=value` and `protocol.field=value`.
+    """
+
+    scale: str
+    backbone: str
+    method: str
+    task: str = "fbp_cs"
+    image_size: int = 0
+    batch: int = 0
+    precision: str = "fp32"
+    device: str = "auto"
+    steps: int = 3
+    threads: int = 1
+    compiled: bool = False
+    random_weights: bool = False
+    settings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured."""
+        for name, least in (("image_size", 0), ("batch", 0), ("steps", 1), ("threads", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least {least}")
+        find("precision", self.precision, dict.fromkeys(PRECISIONS))
+        find("device", self.device, dict.fromkeys(DEVICES))
+
+    @property
+    def all_settings(self) -> tuple[str, ...]:
+        """The user's, and those that options of their own stand for."""
+        sizes = {"protocol.crop": self.image_size, "protocol.batch_size": self.batch}
+        return (*self.settings, *(f"{name}={value}" for name, value in sizes.items() if value))
 
 
 MADE = "fbp_cs"

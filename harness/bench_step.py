@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from harness.bench_setup import HEAD_WIDTH, Setup
+from harness.bench_setup import HEAD_WIDTH, Setup, StepSetup
 from methods.base import Method
 
 PATCH = 16
@@ -27,7 +27,7 @@ SAMPLE_SECONDS = 0.02
 """A sample repeats its step until it has lasted about so long: the clock is too coarse for less."""
 
 
-def where(setup: Setup) -> str:
+def where(setup: Setup | StepSetup) -> str:
     """The device to measure on, `auto` resolved.
 
     Raises:

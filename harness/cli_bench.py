@@ -1,4 +1,4 @@
-"""The commands `bench trial`, `bench modules` and `bench data`: parse, call. No logic."""
+"""The commands `bench trial`, `step`, `modules` and `data`: parse, call. No logic."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from harness import driver
-from harness.bench_setup import MADE, DataSetup, Setup
-from harness.cli_options import Boundaries
+from harness.bench_setup import MADE, DataSetup, Setup, StepSetup
+from harness.cli_options import Boundaries, Settings
 
 bench = typer.Typer(no_args_is_help=True, help="Measure what the harness itself costs, and the methods.")
 
@@ -27,6 +27,46 @@ def bench_trial(
 ) -> None:
     """Overhead of a trial outside its steps, per executor, and the CPU share of the driver."""
     driver.bench_trial(executor, workers=workers, scale=scale, trials=trials, stubs=stubs, as_json=as_json)
+
+
+@bench.command("step")
+def bench_step(
+    backbone: Annotated[str, typer.Option("--backbone", help="Backbone (see `list backbones`).")],
+    method: Annotated[str, typer.Option("--method", help="Method, by name or path/to/file.py:Class.")],
+    scale: Annotated[str, typer.Option("--scale", help="`paper` or `mini`.")] = "paper",
+    task: Annotated[str, typer.Option("--task", help="Whose bands and classes; its data need not be here.")] = MADE,
+    image_size: Annotated[int, typer.Option("--image-size", help="Side of a crop; 0 for the protocol's.")] = 0,
+    batch: Annotated[int, typer.Option("--batch", help="Crops of a step; 0 for the protocol's.")] = 0,
+    precision: Annotated[str, typer.Option("--precision", help="`fp32`, or `bf16` by autocast.")] = "fp32",
+    steps: Annotated[int, typer.Option("--steps", help="Steps that are timed, after the warm-ups.")] = 3,
+    threads: Annotated[int, typer.Option("--threads", help="Threads of torch on the CPU.")] = 1,
+    device: Annotated[str, typer.Option("--device", help="`cpu`, `cuda`, or `auto`: CUDA if there is any.")] = "auto",
+    compiled: Annotated[bool, typer.Option("--compile", help="The encoders' blocks through torch.compile.")] = False,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Draw the encoders' weights: no published file is needed.")
+    ] = False,
+    settings: Settings = [],  # noqa: B006
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for `plan --measured`.")] = False,
+) -> None:
+    """Time of a training step by part, its memory and FLOPs; without data, and if need be without weights."""
+    from harness import step_driver
+
+    setup = StepSetup(
+        scale=scale,
+        backbone=backbone,
+        method=method,
+        task=task,
+        image_size=image_size,
+        batch=batch,
+        precision=precision,
+        device=device,
+        steps=steps,
+        threads=threads,
+        compiled=compiled,
+        random_weights=random_weights,
+        settings=tuple(settings),
+    )
+    step_driver.bench_step(setup, as_json=as_json)
 
 
 @bench.command("modules")

@@ -54,12 +54,12 @@ def run_trial(trial: Trial, report: Report = lambda *_: None, means: Means = Mea
         canonical(result)  # a NaN is the trial's failure, not the writer's
     except Exception as error:  # broad: whatever a trial does, the others go on
         record = failed_record(trial, error, started)
-        return replace(record, run={**run, **record.run, **_usage(device)})
+        return replace(record, run={**run, **record.run, **usage(device)})
     return Record(
         key=trial.key,
         status=Status.DONE,
         result={"inputs": trial.inputs(), "labels": trial.labels(), **result},
-        run={**run, **surroundings(started), **_usage(device)},
+        run={**run, **surroundings(started), **usage(device)},
         arrays=arrays,
         attachments=attachments,
     )
@@ -240,7 +240,8 @@ class _single_thread(threadpoolctl.threadpool_limits):  # type: ignore[misc]
         super().__init__(1)
 
 
-def _usage(device: torch.device) -> dict[str, Any]:
+def usage(device: torch.device) -> dict[str, Any]:
+    """The device's name and the most memory held on it so far, in MiB; on the CPU that of the whole process."""
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated() / 2**20
         return {"process_peak_memory_mb": peak, "device": torch.cuda.get_device_name()}

@@ -44,18 +44,56 @@ def token_update(
         standardise: give the T logits, or the T softmax weights, of each patch zero mean and unit variance.
         sink: leave token 0 out of the sum after the softmax, so that a patch may take less than a full mean.
     """
-    # at least fp32: bf16 weights of some hundred tokens would not add up to 1
-    logits_BNT = wide(query_BND @ tokens_TD.T)
-    if standardise == "logits":
-        logits_BNT = _standardised(logits_BNT, 1e-5)
-    weights_BNT = (logits_BNT / math.sqrt(tokens_TD.shape[-1])).softmax(-1)
-    if standardise == "weights":
-        # near-uniform weights of 300 tokens have a variance of 1e-9: a usual epsilon would switch them off
-        weights_BNT = _standardised(weights_BNT, 1e-12)
+    weights_BNT = _shares(query_BND @ tokens_TD.T, tokens_TD.shape[-1], standardise)
     if sink:
         weights_BNT, tokens_TD = weights_BNT[..., 1:], tokens_TD[1:]
     value_TD: Tensor = value(tokens_TD)
     return weights_BNT.to(value_TD.dtype) @ value_TD
+
+
+def low_rank_update(
+    query_BND: Tensor,
+    a_TR: Tensor,
+    b_RD: Tensor,
+    value: nn.Linear,
+    standardise: Standardise = "nothing",
+    sink: bool = True,
+) -> Tensor:
+    """`token_update` for tokens T = A B, which are never multiplied out: products go through the few ranks instead.
+
+    Args:
+        query_BND: the patches' side of the similarity.
+        a_TR: A of one layer.
+        b_RD: B of one layer.
+        value: the shared layer D -> D that turns tokens into features.
+        standardise: as there.
+        sink: as there.
+    """
+    weights_BNT = _shares(query_BND @ b_RD.T @ a_TR.T, b_RD.shape[-1], standardise)
+    if sink:
+        weights_BNT, a_TR = weights_BNT[..., 1:], a_TR[1:]
+    return low_rank_features(weights_BNT.to(a_TR.dtype), a_TR, b_RD, value)
+
+
+def low_rank_features(weights_XT: Tensor, a_TR: Tensor, b_RD: Tensor, value: nn.Linear) -> Tensor:
+    """weights value(A B), with the bias once for every unit of weight."""
+    return with_bias(weights_XT @ a_TR, weights_XT.sum(-1, keepdim=True), b_RD @ value.weight.T, value.bias)
+
+
+def with_bias(share_XR: Tensor, whole_X1: Tensor, feature_RD: Tensor, bias_D: Tensor) -> Tensor:
+    """share feature + whole bias, as one product."""
+    return torch.cat([share_XR, whole_X1], dim=-1) @ torch.cat([feature_RD, bias_D[None].to(feature_RD.dtype)])
+
+
+def _shares(logits_BNT: Tensor, width: int, standardise: Standardise) -> Tensor:
+    """What share each patch has of each token."""
+    # at least fp32: bf16 weights of some hundred tokens would not add up to 1
+    logits_BNT = wide(logits_BNT)
+    if standardise == "logits":
+        logits_BNT = _standardised(logits_BNT, 1e-5)
+    weights_BNT = (logits_BNT / math.sqrt(width)).softmax(-1)
+    # near-uniform weights of 300 tokens have a variance of 1e-9: a usual epsilon would switch them off
+    return _standardised(weights_BNT, 1e-12) if standardise == "weights" else weights_BNT
 
 
 def _standardised(x_BNT: Tensor, eps: float) -> Tensor:
@@ -88,8 +126,8 @@ class TokenModule(nn.Module):
         """W2 (u + x), u the update of `token_update` by the tokens of `layer`; neither scaled nor added to x."""
         # spectra stay in fp32, also between modules in bf16
         x_BND = x_BND.to(self.tokens_a.dtype)
-        tokens_TD = self.tokens_a[layer] @ self.tokens_b[layer]
-        update_BND = token_update(x_BND, tokens_TD, self.token_to_feature, standardise, sink)
+        a_TR, b_RD = self.tokens_a[layer], self.tokens_b[layer]
+        update_BND = low_rank_update(x_BND, a_TR, b_RD, self.token_to_feature, standardise, sink)
         delta_BND: Tensor = self.output(update_BND + x_BND)
         return delta_BND
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from methods.base import EncoderSpec, Method, Queries
 from methods.loading import load_exactly, take
 from methods.options import ReinOptions
-from methods.parts import QueryLink, token_linears, token_update, uniform_tokens
+from methods.parts import QueryLink, low_rank_update, token_linears, token_update, uniform_tokens
 
 
 class Rein(Method):
@@ -53,8 +53,10 @@ class Rein(Method):
 
     def step(self, x_BND: Tensor, layer: int, query_BND: Tensor) -> Tensor:
         """f' = f + s W2 (S[:, 1:] (T[1:] W1) + f), S = softmax(q T^T / sqrt(D)); token 0 is a sink (REIN Eq. 2-6)."""
-        tokens_TD = self.tokens_a[layer] @ self.tokens_b[layer] if self.options.rank else self.tokens[layer]
-        update_BND = token_update(query_BND, tokens_TD, self.token_to_feature)
+        if self.options.rank:
+            update_BND = low_rank_update(query_BND, self.tokens_a[layer], self.tokens_b[layer], self.token_to_feature)
+        else:
+            update_BND = token_update(query_BND, self.tokens[layer], self.token_to_feature)
         delta_BND: Tensor = self.output(update_BND + x_BND)
         return x_BND + (delta_BND if self.options.zero_init else self.scale * delta_BND)
 

@@ -13,6 +13,7 @@ from scipy.special import softmax
 from torch import Tensor
 
 from methods.base import EncoderSpec
+from methods.parts import Standardise, low_rank_update, token_update
 from methods.rein import Rein
 from tests.models import SPEC
 
@@ -125,3 +126,24 @@ def test_what_is_no_released_state_is_a_clear_error() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             Rein.from_released(state, SPEC, **options)
+
+
+@pytest.mark.parametrize("sink", [True, False])
+@pytest.mark.parametrize("standardise", ["nothing", "logits", "weights"])
+def test_products_through_the_ranks_are_those_of_the_tokens(standardise: Standardise, sink: bool) -> None:
+    torch.manual_seed(1)
+    x_BND, a_TR, b_RD = (torch.randn(shape, dtype=torch.float64) for shape in ((2, 7, 24), (9, 3), (3, 24)))
+    value = torch.nn.Linear(24, 24).double()
+    found, gradients = [], []
+    for low_rank in (True, False):
+        factors = [part.clone().requires_grad_() for part in (x_BND, a_TR, b_RD)]
+        query, a, b = factors
+        if low_rank:
+            update = low_rank_update(query, a, b, value, standardise, sink)
+        else:
+            update = token_update(query, a @ b, value, standardise, sink)
+        found.append(update)
+        gradients.append(torch.autograd.grad(update.square().sum(), [*factors, *value.parameters()]))
+    assert torch.allclose(*found, rtol=1e-10, atol=1e-12)
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, rtol=1e-8, atol=1e-9)

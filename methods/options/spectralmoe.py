@@ -77,7 +77,7 @@ class SpectralMoEOptions(Options):
     name = "spectralmoe"
     title = "SpectralMoE"
     paper = "SpectralMoE: spectral mixture of experts with depth for DGSS of remote-sensing images"
-    version = 2  # dispatch by expert, cv2 and the released combination in fp32
+    version = 3  # tokens by their ranks, which rounds otherwise; 2: dispatch by expert, released combination in fp32
     published_m = published(5.74, 10.29)
     ports = MappingProxyType({"paper": "from_paper", "released": "vector_checked"})
     presets = MappingProxyType({"paper": MappingProxyType({}), "released": _RELEASED})

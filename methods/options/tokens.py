@@ -23,6 +23,7 @@ class ReinOptions(Options):
     name = "rein"
     title = "REIN"
     paper = "Wei et al., Stronger, Fewer, & Superior: Harnessing VFMs for DGSS, CVPR 2024"
+    version = 2  # tokens by their ranks, which rounds otherwise
     ports = MappingProxyType({"default": "vector_checked"})
     published_m = published(2.99, 4.51)
 
@@ -75,6 +76,7 @@ class SetOptions(Options):
     name = "set"
     title = "SET"
     paper = "Yi et al., Learning Spectral-Decomposed Tokens for Domain Generalized Semantic Segmentation, ACM MM 2024"
+    version = 2  # tokens by their ranks, which rounds otherwise
     ports = MappingProxyType({"default": "from_paper", "published_count": "inferred"})
     presets = MappingProxyType({"published_count": MappingProxyType({"match_count": True})})
     published_m = published(6.13, 9.21)
@@ -112,6 +114,7 @@ class FadaOptions(Options):
     name = "fada"
     title = "FADA"
     paper = "Bi et al., Learning Frequency-Adapted Vision Foundation Model for Domain Generalized Semantic Segmentation"
+    version = 2  # tokens by their ranks, which rounds otherwise
     ports = MappingProxyType({"default": "from_paper"})
     published_m = published(11.65, 16.59)
 

@@ -4,80 +4,109 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from methods.options import SpectralMoEOptions
-from methods.parts import wide
+from methods.parts import wide, with_bias
 
 _LEAST = float(np.finfo(np.float64).eps)  # 2.22e-16: what the released code takes for a sum of 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """The tokens A B of every expert, never multiplied out: their rank is far below their number.
+
+    Args:
+        mix_ETR: A.
+        basis_ERD: B.
+        feature_ERD: B through the weight of the layer that turns tokens into features.
+        bias_D: that layer's bias, which every token gets.
+    """
+
+    mix_ETR: Tensor
+    basis_ERD: Tensor
+    feature_ERD: Tensor
+    bias_D: Tensor
+
+    @classmethod
+    def of(cls, a_ETR: Tensor, b_ERD: Tensor, value: nn.Linear) -> Tokens:
+        """Of the factors, and the layer D -> D that turns tokens into features."""
+        return cls(mix_ETR=a_ETR, basis_ERD=b_ERD, feature_ERD=b_ERD @ value.weight.T, bias_D=value.bias)
+
+    @property
+    def width(self) -> int:
+        """That of a token."""
+        return self.basis_ERD.shape[-1]
+
+    def sums_ET1(self) -> Tensor:
+        """Every token's sum over its channels, exact: what is made of it may be large."""
+        with torch.autocast(self.mix_ETR.device.type, enabled=False):
+            return self.mix_ETR @ self.basis_ERD.sum(-1, keepdim=True)
+
+
 def adjust(
-    streams: Sequence[Tensor],
-    gates: Sequence[Tensor],
-    tokens_ETD: Tensor,
-    values_ETD: Tensor,
-    options: SpectralMoEOptions,
+    streams: Sequence[Tensor], gates: Sequence[Tensor], tokens: Tokens, options: SpectralMoEOptions
 ) -> list[Tensor]:
     """Adjustments [S, D] of every stream's tokens by the experts that their gates name.
 
     Args:
         streams: tokens [S, D] of a modality, of all images.
         gates: their gates [S, E], 0 where an expert is not chosen.
-        tokens_ETD: adaptive tokens of every expert.
-        values_ETD: the same tokens turned into features.
+        tokens: adaptive tokens of every expert.
         options: token attention and combination.
     """
-    if options.token_attention == "dot":
-        queries, key_ETC = list(streams), tokens_ETD
-    else:
-        queries, key_ETC = [x_SD.sum(-1, keepdim=True) for x_SD in streams], tokens_ETD.sum(-1, keepdim=True)
-    # dividing the few tokens instead of the many logits
-    key_ETC = key_ETC / math.sqrt(tokens_ETD.shape[-1])
-    if options.drop_first_token:
-        values_ETD = values_ETD[:, 1:]
+    dot = options.token_attention == "dot"
+    queries = list(streams) if dot else [x_SD.sum(-1, keepdim=True) for x_SD in streams]
     # one product over all experts costs as much as sending a third of the tokens to each (measured on CPU)
-    if options.combine == "weighted" and 3 * options.top_k > len(tokens_ETD):
+    if options.combine == "weighted" and 3 * options.top_k > len(tokens.mix_ETR):
         pairs = zip(queries, gates, strict=True)
-        return [_mix_all(query_SC, key_ETC, values_ETD, gates_SE, options) for query_SC, gates_SE in pairs]
+        return [_mix_all(query_SC, tokens, gates_SE, options) for query_SC, gates_SE in pairs]
     # together, because every expert's group is a product of its own
-    adjusted_SD: Tensor = _dispatch(torch.cat(queries), key_ETC, values_ETD, torch.cat(list(gates)), options)
+    adjusted_SD: Tensor = _dispatch(torch.cat(queries), tokens, torch.cat(list(gates)), options)
     return list(adjusted_SD.split([len(gates_SE) for gates_SE in gates]))
 
 
-def _mix_all(
-    query_SC: Tensor, key_ETC: Tensor, values_ETD: Tensor, gates_SE: Tensor, options: SpectralMoEOptions
-) -> Tensor:
+def _mix_all(query_SC: Tensor, tokens: Tokens, gates_SE: Tensor, options: SpectralMoEOptions) -> Tensor:
     """The gate-weighted sum as one product over all experts, chosen or not (Eq. 5)."""
-    logits_SX = _logits(query_SC, key_ETC.flatten(0, 1), options)
-    weights_SET = logits_SX.unflatten(1, key_ETC.shape[:2]).softmax(-1) * gates_SE[..., None]
+    mix_ETR, scale = tokens.mix_ETR, 1 / math.sqrt(tokens.width)
+    if options.token_attention == "dot":
+        ranked_SX = query_SC @ (scale * tokens.basis_ERD.flatten(0, 1)).T
+        logits_SET = wide(torch.einsum("ser,etr->set", ranked_SX.unflatten(1, (len(mix_ETR), -1)), mix_ETR))
+    else:
+        logits_SET = wide(query_SC)[..., None] * wide(scale * tokens.sums_ET1()[..., 0])
+    weights_SET = logits_SET.softmax(-1) * gates_SE[..., None]
     if options.drop_first_token:
-        weights_SET = weights_SET[..., 1:]
-    values_XD = values_ETD.flatten(0, 1)
-    mixed_SD: Tensor = weights_SET.flatten(1).to(values_XD.dtype) @ values_XD
-    return mixed_SD
+        weights_SET, mix_ETR = weights_SET[..., 1:], mix_ETR[:, 1:]
+    share_SX = torch.einsum("set,etr->ser", weights_SET.to(mix_ETR.dtype), mix_ETR).flatten(1)
+    whole_S1 = weights_SET.sum((1, 2))[:, None].to(share_SX.dtype)
+    return with_bias(share_SX, whole_S1, tokens.feature_ERD.flatten(0, 1), tokens.bias_D)
 
 
 # group sizes are data: a compiled graph would be made anew for each
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def _dispatch(
-    query_SC: Tensor, key_ETC: Tensor, values_ETD: Tensor, gates_SE: Tensor, options: SpectralMoEOptions
-) -> Tensor:
+def _dispatch(query_SC: Tensor, tokens: Tokens, gates_SE: Tensor, options: SpectralMoEOptions) -> Tensor:
     """The sum over chosen experts, where every token meets the tokens of its own experts only."""
     # pairs in the order of experts; a gate that underflows to exactly 0 counts as not chosen, as released
     expert_P, token_P = (gates_SE.T > 0).nonzero(as_tuple=True)
-    sizes = expert_P.bincount(minlength=len(key_ETC)).tolist()
+    mix_ETR, scale = tokens.mix_ETR, 1 / math.sqrt(tokens.width)
+    sizes = expert_P.bincount(minlength=len(mix_ETR)).tolist()
+    dot = options.token_attention == "dot"
+    keys = scale * (tokens.basis_ERD if dot else tokens.sums_ET1())
     deltas = []
-    groups = (query_SC.index_select(0, token_P).split(sizes), key_ETC.unbind(), values_ETD.unbind())
-    for query_RC, key_TC, value_TD in zip(*groups, strict=True):
-        weights_RT = _logits(query_RC, key_TC, options).softmax(-1)
+    queries, features = query_SC.index_select(0, token_P).split(sizes), tokens.feature_ERD.unbind()
+    for query_RC, key_XC, mix_TR, feature_RD in zip(queries, keys.unbind(), mix_ETR.unbind(), features, strict=True):
+        logits_RT = wide(query_RC @ key_XC.T @ mix_TR.T) if dot else wide(query_RC) * wide(key_XC).T
+        weights_RT = logits_RT.softmax(-1)
         if options.drop_first_token:
-            weights_RT = weights_RT[:, 1:]
-        deltas.append(weights_RT.to(value_TD.dtype) @ value_TD)
-    delta_PD, size = torch.cat(deltas), (len(gates_SE), values_ETD.shape[-1])
+            weights_RT, mix_TR = weights_RT[:, 1:], mix_TR[1:]
+        weights_RT = weights_RT.to(mix_TR.dtype)
+        whole_R1 = weights_RT.sum(-1, keepdim=True)
+        deltas.append(with_bias(weights_RT @ mix_TR, whole_R1, feature_RD, tokens.bias_D))
+    delta_PD, size = torch.cat(deltas), (len(gates_SE), tokens.width)
     if options.combine == "weighted":
         if options.top_k > 1:  # the gate of a single expert is 1
             delta_PD = delta_PD * gates_SE[token_P, expert_P, None].to(delta_PD.dtype)
@@ -86,12 +115,6 @@ def _dispatch(
     exponential_PD = wide(delta_PD).exp().float()
     sum_SD = exponential_PD.new_zeros(size).index_add(0, token_P, exponential_PD)
     return sum_SD.masked_fill(sum_SD == 0, _LEAST).log()
-
-
-def _logits(query_SC: Tensor, key_XC: Tensor, options: SpectralMoEOptions) -> Tensor:
-    if options.token_attention == "dot":
-        return wide(query_SC @ key_XC.T)
-    return wide(query_SC) * wide(key_XC).T
 
 
 def fuse(fusion: str, visual_BND: Tensor, depth_BMD: Tensor | None = None) -> Tensor:

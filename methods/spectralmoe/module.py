@@ -13,7 +13,7 @@ from methods.base import EncoderSpec, Method, Queries
 from methods.loading import load_exactly
 from methods.options import SpectralMoEOptions
 from methods.parts import QueryLink, wide
-from methods.spectralmoe.experts import adjust, fuse
+from methods.spectralmoe.experts import Tokens, adjust, fuse
 from methods.spectralmoe.released import TITLE, read_sizes, read_state
 from methods.spectralmoe.router import DEPTH, VISUAL, Routing, imbalance, route, send_all
 
@@ -85,11 +85,10 @@ class SpectralMoE(Method):
 
     def _adjusted(self, streams: Sequence[Tensor], routings: Sequence[Routing], layer: int) -> list[Tensor]:
         """Adjustments of every stream by the experts that the modalities share (Eq. 3-5)."""
-        tokens_ETD = self.experts_a[layer] @ self.experts_b[layer]
-        values_ETD = self.token_to_feature(tokens_ETD)
+        tokens = Tokens.of(self.experts_a[layer], self.experts_b[layer], self.token_to_feature)
         gates = [routing.gates_SE for routing, _ in zip(routings, streams, strict=False)]
         flat = [x_BND.flatten(0, 1) for x_BND in streams]
-        adjusted = adjust(flat, gates, tokens_ETD, values_ETD, self.options)
+        adjusted = adjust(flat, gates, tokens, self.options)
         return [part_SD.unflatten(0, x_BND.shape[:2]) for part_SD, x_BND in zip(adjusted, streams, strict=True)]
 
     def queries(self) -> Queries | None:

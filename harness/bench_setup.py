@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.prepared.manifest import DType
 from benchmarks.recipes import RECIPES
 from harness.lookup import find
+from harness.means import Thrift
+from harness.scales import PRECISIONS
 
 HEAD_WIDTH = 64
-PRECISIONS = ("fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -50,7 +51,7 @@ class Setup:
             raise ValueError(
                 f"--tokens {self.tokens}: must fill a square grid, as {self.side**2} or {(self.side + 1) ** 2} do"
             )
-        find("precision", self.precision, dict.fromkeys(PRECISIONS))
+        find("precision", self.precision, PRECISIONS)
         find("device", self.device, dict.fromkeys(DEVICES))
 
     @property
@@ -70,11 +71,11 @@ class StepSetup:
         task: name, or path of a task file: its bands and classes; its data need not be here.
         image_size: side of a crop; 0 for the protocol's.
         batch: crops of a step; 0 for the protocol's.
-        precision: `fp32` or `bf16`.
+        precision: `fp32` or `bf16`; empty for bf16 on a GPU and fp32 on the CPU.
         device: `cpu`, `cuda`, or `auto` for CUDA where there is any.
         steps: how many are timed.
         threads: threads of torch on the CPU.
-        compiled: the encoders' blocks through `torch.compile`.
+        thrift: how it saves memory or time.
         random_weights: encoders with random weights in place of published ones.
         settings: `method.option=value` and `protocol.field=value`.
     """
@@ -85,11 +86,11 @@ class StepSetup:
     task: str = "fbp_cs"
     image_size: int = 0
     batch: int = 0
-    precision: str = "fp32"
+    precision: str = ""
     device: str = "auto"
     steps: int = 3
     threads: int = 1
-    compiled: bool = False
+    thrift: Thrift = field(default_factory=Thrift)
     random_weights: bool = False
     settings: tuple[str, ...] = ()
 
@@ -98,14 +99,19 @@ class StepSetup:
         for name, least in (("image_size", 0), ("batch", 0), ("steps", 1), ("threads", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least {least}")
-        find("precision", self.precision, dict.fromkeys(PRECISIONS))
+        if self.precision:
+            find("precision", self.precision, PRECISIONS)
         find("device", self.device, dict.fromkeys(DEVICES))
 
-    @property
-    def all_settings(self) -> tuple[str, ...]:
-        """The user's, and those that options of their own stand for."""
-        sizes = {"protocol.crop": self.image_size, "protocol.batch_size": self.batch}
-        return (*self.settings, *(f"{name}={value}" for name, value in sizes.items() if value))
+    def all_settings(self, device: str) -> tuple[str, ...]:
+        """The user's, and those that options of their own stand for, on a device."""
+        default = f"protocol.precision={'bf16' if device == 'cuda' else 'fp32'}"
+        given = {
+            "protocol.crop": self.image_size,
+            "protocol.batch_size": self.batch,
+            "protocol.precision": self.precision,
+        }
+        return (default, *self.settings, *(f"{name}={value}" for name, value in given.items() if value))
 
 
 MADE = "fbp_cs"

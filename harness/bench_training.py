@@ -24,7 +24,7 @@ from harness.train import usage
 from harness.trial import Trial
 
 WARM_UPS = 2
-"""Steps before the first that is timed: in one the FLOPs are counted, in the next the code is compiled, if it is."""
+"""Steps before the first that is timed: one of a single image, whose FLOPs are counted, and one that may compile."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ def facts(setup: StepSetup) -> dict[str, object]:
     return {
         "random_weights": setup.random_weights,
         "task": setup.task,
-        "compiled": setup.compiled,
+        **setup.thrift.told(),
         "threads": setup.threads,
         "machine": torch.cuda.get_device_name() if where(setup) == "cuda" else chip,
         "load": round(os.getloadavg()[0], 2),
@@ -103,13 +103,13 @@ def measure(setup: StepSetup, trial: Trial, on_step: Callable[[], None]) -> Step
 
 def _measure(setup: StepSetup, trial: Trial, device: torch.device, on_step: Callable[[], None]) -> StepCost:
     clock = time.perf_counter()
-    rehearsal = Rehearsal(trial, random_weights=setup.random_weights, device=str(device), precision=setup.precision)
+    rehearsal = Rehearsal(trial, random_weights=setup.random_weights, device=str(device))
     built, build_seconds = usage(device), time.perf_counter() - clock
     with FlopCounterMode(display=False) as counter:
-        losses = [float(rehearsal.step().total)]
+        losses = [float(rehearsal.step(images=1).total)]
     on_step()
-    if setup.compiled:
-        rehearsal.compile()
+    # after the count: what is recomputed is no work of the model, and what is compiled would not be seen
+    rehearsal.model.save(setup.thrift)
     stopwatch = Stopwatch(rehearsal)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -129,7 +129,7 @@ def _measure(setup: StepSetup, trial: Trial, device: torch.device, on_step: Call
             method=trial.method.name,
             image_size=trial.protocol.crop,
             batch=trial.protocol.batch_size,
-            precision=setup.precision,
+            precision=trial.protocol.precision,
             device=last["device"],
             seconds_per_step=_median(wholes).seconds,
             peak_memory_mb=last["process_peak_memory_mb"],
@@ -142,7 +142,7 @@ def _measure(setup: StepSetup, trial: Trial, device: torch.device, on_step: Call
         losses=losses,
         built_mb=built["process_peak_memory_mb"],
         build_seconds=build_seconds,
-        flops=counter.get_total_flops(),
+        flops=trial.protocol.batch_size * counter.get_total_flops(),
         in_backbone=type(method).overrides("install"),
     )
 

@@ -15,7 +15,10 @@ from harness.cli_bench import bench
 from harness.cli_data import data
 from harness.cli_methods import check, import_checkpoint, new_method, params
 from harness.cli_options import (
+    Accumulate,
     BackboneNames,
+    Checkpointing,
+    Compiled,
     DataRoot,
     Ingredients,
     MethodNames,
@@ -86,14 +89,9 @@ def main(
             show_default="the scale's: mini 0, paper 1",
         ),
     ] = None,
-    checkpointing: Annotated[
-        bool, typer.Option("--checkpointing", help="Save memory: compute again in the backward pass what blocks keep.")
-    ] = False,
-    accumulate: Annotated[
-        int,
-        typer.Option("--accumulate", help="Save more: the batch goes through each block in so many parts, recomputed."),
-    ] = 1,
-    compiled: Annotated[bool, typer.Option("--compile", help="Blocks through torch.compile.")] = False,
+    checkpointing: Checkpointing = False,
+    accumulate: Accumulate = 1,
+    compiled: Compiled = False,
     address: Annotated[
         str,
         typer.Option(

@@ -9,7 +9,8 @@ import typer
 
 from harness import driver
 from harness.bench_setup import MADE, DataSetup, Setup, StepSetup
-from harness.cli_options import Boundaries, Settings
+from harness.cli_options import Accumulate, Boundaries, Checkpointing, Compiled, Settings
+from harness.means import Thrift
 
 bench = typer.Typer(no_args_is_help=True, help="Measure what the harness itself costs, and the methods.")
 
@@ -37,11 +38,18 @@ def bench_step(
     task: Annotated[str, typer.Option("--task", help="Whose bands and classes; its data need not be here.")] = MADE,
     image_size: Annotated[int, typer.Option("--image-size", help="Side of a crop; 0 for the protocol's.")] = 0,
     batch: Annotated[int, typer.Option("--batch", help="Crops of a step; 0 for the protocol's.")] = 0,
-    precision: Annotated[str, typer.Option("--precision", help="`fp32`, or `bf16` by autocast.")] = "fp32",
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision", help="`fp32`, or `bf16` by autocast.", show_default="bf16 on a GPU, fp32 on the CPU"
+        ),
+    ] = "",
     steps: Annotated[int, typer.Option("--steps", help="Steps that are timed, after the warm-ups.")] = 3,
     threads: Annotated[int, typer.Option("--threads", help="Threads of torch on the CPU.")] = 1,
     device: Annotated[str, typer.Option("--device", help="`cpu`, `cuda`, or `auto`: CUDA if there is any.")] = "auto",
-    compiled: Annotated[bool, typer.Option("--compile", help="The encoders' blocks through torch.compile.")] = False,
+    checkpointing: Checkpointing = False,
+    accumulate: Accumulate = 1,
+    compiled: Compiled = False,
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="Draw the encoders' weights: no published file is needed.")
     ] = False,
@@ -62,7 +70,7 @@ def bench_step(
         device=device,
         steps=steps,
         threads=threads,
-        compiled=compiled,
+        thrift=Thrift(checkpointing=checkpointing, accumulate=accumulate, compiled=compiled),
         random_weights=random_weights,
         settings=tuple(settings),
     )

@@ -78,6 +78,14 @@ Precision = Annotated[
         show_default="the scale's: mini fp32, paper bf16, without a GPU fp32",
     ),
 ]
+Checkpointing = Annotated[
+    bool, typer.Option("--checkpointing", help="Save memory: compute again in the backward pass what blocks keep.")
+]
+Accumulate = Annotated[
+    int,
+    typer.Option("--accumulate", help="Save more: the batch goes through each block in so many parts, recomputed."),
+]
+Compiled = Annotated[bool, typer.Option("--compile", help="The encoders' blocks through torch.compile.")]
 Results = Annotated[Path, typer.Option("--results", help="Where records and tables go.")]
 
 

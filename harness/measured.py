@@ -153,7 +153,7 @@ def _median(steps: Sequence[StepTime]) -> StepTime:
 def closest(trial: Trial, steps: Sequence[StepTime]) -> StepTime | None:
     """The measurement that tells most of a trial, or None if none fits.
 
-    Trials that ran come before `bench step`; then the same options, a GPU, the same precision, the same batch; then the later.
+    Trials that ran come before `bench step`; then the same options, a GPU, precision, batch; then the later.
     """
 
     def rank(numbered: tuple[int, StepTime]) -> tuple[bool | int, ...]:

@@ -51,16 +51,13 @@ class Rehearsal:
         batch: what every step is fed.
     """
 
-    def __init__(
-        self, trial: Trial, *, random_weights: bool = False, device: str = "cpu", precision: str = "fp32"
-    ) -> None:
+    def __init__(self, trial: Trial, *, random_weights: bool = False, device: str = "cpu") -> None:
         """Build the model.
 
         Args:
             trial: which one; its data need not be here.
             random_weights: draw both encoders at random in place of their weights, which then need not be here either.
             device: where to train.
-            precision: `fp32`, or `bf16` by autocast.
 
         Raises:
             ValueError: weights are missing or do not fit.
@@ -70,22 +67,15 @@ class Rehearsal:
         self.model: Segmentor = build_segmentor(self.trial, random_weights=random_weights).to(self.device)
         self.course = Course(self.trial, self.model, _NO_TILES)
         self.batch = made_up_batch(self.trial)
-        if precision == "bf16":
-            _autocast(self.model, self.device)
 
-    def compile(self) -> None:
-        """Let the blocks of both encoders go through `torch.compile` from the next step on."""
-        for encoder in filter(None, (self.model.encoder, self.model.depth_encoder)):
-            for block in encoder.blocks:
-                block.compile()
-
-    def step(self) -> Losses:
-        """One training step, as trials make it.
+    def step(self, images: int = 0) -> Losses:
+        """One training step, as trials make it, on so many images of the batch; 0 for all.
 
         Raises:
             FloatingPointError: the loss is NaN or infinite.
         """
-        return self.course.advance(self.batch, self.device)
+        whole, count = self.batch, images or len(self.batch.image)
+        return self.course.advance(replace(whole, image=whole.image[:count], label=whole.label[:count]), self.device)
 
     def observed_step(self) -> Rehearsed:
         """One training step, and where its gradients went."""
@@ -112,17 +102,6 @@ class Rehearsal:
             idle=tuple(name for name, p in named.items() if p.requires_grad and name not in gradients),
             thawed=tuple(thawed),
         )
-
-
-def _autocast(model: Segmentor, device: torch.device) -> None:
-    """Let the forward pass run in bf16 where torch holds that safe."""
-    losses = model.losses
-
-    def cast(x_BCHW: Tensor, label_BHW: Tensor) -> Losses:
-        with torch.autocast(device.type, torch.bfloat16):
-            return losses(x_BCHW, label_BHW)
-
-    model.losses = cast  # type: ignore[method-assign]
 
 
 def made_up_batch(trial: Trial) -> Batch:

@@ -20,10 +20,13 @@ def bench_step(setup: StepSetup, *, as_json: bool) -> None:
     Raises:
         ValueError: a name, option or value is wrong, weights or the device are not there, or the step does not run.
     """
-    trial = lone_trial(setup.scale, setup.task, setup.backbone, setup.method, setup.all_settings)
+    from harness.bench_step import where  # torch
+
+    settings = setup.all_settings(where(setup))
+    trial = lone_trial(setup.scale, setup.task, setup.backbone, setup.method, settings)
     if not setup.random_weights:
         _refuse_missing_weights(trial)
-    from harness.bench_training import WARM_UPS, facts, measure  # torch
+    from harness.bench_training import WARM_UPS, facts, measure
 
     told = facts(setup)
     with counting("steps", WARM_UPS + setup.steps) as advance:

@@ -55,7 +55,7 @@ def _lines(cost: StepCost, facts: Mapping[str, Any]) -> list[str]:
         f"in {cost.build_seconds:.1f} s",
         f"{cost.flops / 1e12:.3f} TFLOP of products in a step, {rate / 1e12:.3f} TFLOP/s{used}",
         f"{time.method} on {time.backbone}, {facts['task']}, {time.image_size} px, batch {time.batch}, "
-        f"{time.precision}{', compiled' if facts['compiled'] else ''}; {facts['machine']}, {facts['threads']} CPU "
+        f"{', '.join([time.precision, *_thrift(facts)])}; {facts['machine']}, {facts['threads']} CPU "
         f"thread(s), load {facts['load']} before, torch {facts['torch']}",
     ]
     if cost.in_backbone:
@@ -63,6 +63,13 @@ def _lines(cost: StepCost, facts: Mapping[str, Any]) -> list[str]:
     if cpu:
         told.append("CPU s leaves out what other programs take: on a shared machine compare that")
     return told
+
+
+def _thrift(facts: Mapping[str, Any]) -> list[str]:
+    """What was asked for, in words."""
+    parts = facts["accumulate"]
+    said = {"checkpointing": facts["checkpointing"], f"in {parts} parts": parts > 1, "compiled": facts["compiled"]}
+    return [words for words, asked in said.items() if asked]
 
 
 def _json(cost: StepCost, facts: Mapping[str, object]) -> dict[str, object]:

@@ -111,7 +111,7 @@ def test_half_precision_changes_the_losses_a_little() -> None:
 
 
 def test_a_step_that_does_not_run_is_told(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: Rehearsal) -> None:
+    def full(_: Rehearsal, images: int = 0) -> None:
         raise torch.OutOfMemoryError("no memory left")
 
     monkeypatch.setattr(Rehearsal, "step", full)
@@ -123,9 +123,9 @@ def test_threads_are_set_while_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None
     before = torch.get_num_threads()
     original = Rehearsal.step
 
-    def watched(self: Rehearsal) -> Any:
+    def watched(self: Rehearsal, images: int = 0) -> Any:
         threads.append(torch.get_num_threads())
-        return original(self)
+        return original(self, images)
 
     monkeypatch.setattr(Rehearsal, "step", watched)
     setup = StepSetup(scale="mini", backbone="dinov3", method="frozen", threads=before + 1, steps=1, device="cpu")
@@ -214,3 +214,9 @@ def test_mistakes_are_refused(program: Program, args: tuple[object, ...], words:
     result = program(*SMALL, *given, *args)
     assert_refused(result, *words)
     assert not result.out
+
+
+def test_what_saves_memory_is_told_and_its_recomputation_is_no_work_of_the_model() -> None:
+    found = body(measured("rein", "--checkpointing", "--accumulate", 2))
+    assert (found["checkpointing"], found["accumulate"], found["compiled"]) == (True, 2, False)
+    assert found["flops"] == body(measured("rein"))["flops"]

@@ -12,12 +12,22 @@ from harness.cli_options import BackboneNames, MethodNames, ScaleName, Settings
 
 
 def check(
-    method: Annotated[str, typer.Argument(help="A name, or path/to/file.py:Class.", metavar="METHOD")],
+    method: Annotated[
+        str, typer.Argument(help="A name, path/to/file.py:Class, or `all` built-in ones.", metavar="METHOD")
+    ],
     backbone: BackboneNames = [],  # noqa: B006
     settings: Settings = [],  # noqa: B006
+    scale: Annotated[
+        str,
+        typer.Option(
+            "--scale",
+            help="`test`: the whole contract, on small encoders. `paper` or `mini`: instead, one training step at that "
+            "scale's sizes with random weights on CPU, at most 128 px, batch 1, fp32 (--set protocol.crop=512).",
+        ),
+    ] = "test",
 ) -> None:
     """Show by running it that a method keeps to the contract, on every backbone; exit code 1 if it does not."""
-    raise typer.Exit(examine.check_method(method, backbone, settings))
+    raise typer.Exit(examine.check_method(method, backbone, settings, scale))
 
 
 def new_method(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks.catalogue import TASKS
 from harness import screen
 from harness.backbone_names import find_backbone
+from harness.check_driver import check_steps, with_preset
 from harness.lookup import built_in, find, find_methods, find_scale
 from harness.plan import Request, make_plan
 from harness.progress import counting
@@ -23,37 +24,46 @@ if TYPE_CHECKING:  # imports torch
     from harness.params import Count
 
 
-def check_method(method: str, backbones: Sequence[str], settings: Sequence[str]) -> int:
-    """Run the conformance suite on a method and show what it found.
+def check_method(method: str, backbones: Sequence[str], settings: Sequence[str], scale: str = "test") -> int:
+    """Run the conformance suite on a method, or at another scale one training step, and show what was found.
+
+    Args:
+        method: name, `path/to/file.py:Class`, or `all` for every method with a file of its own.
+        backbones: names; empty for all.
+        settings: `method.option=value` and `protocol.field=value`.
+        scale: `test` for the suite; else that whose sizes the step has.
 
     Returns:
-        The exit code: 0 if the method keeps to the contract, else 1.
+        The exit code: 0 if nothing is wrong, else 1.
 
     Raises:
         ValueError: an unknown name, option or value.
     """
+    methods = OWN if method == "all" else (method,)
+    if find_scale(scale).name != "test":
+        return check_steps(methods, backbones, settings, scale)
     request = Request(
         suite="fair",
-        scale="test",
+        scale=scale,
         tasks=tuple(TASKS)[:1],  # the contract knows no task: one is enough
-        methods=(method,),
+        methods=methods,
         backbones=backbones,
         seeds=1,
         settings=settings,
         recorded=False,
     )
-    trials = {_column(planned.trial): planned.trial for planned in make_plan(request, None).trials}
+    trials: dict[str, dict[str, Trial]] = {}
+    for trial in (planned.trial for planned in make_plan(request, None).trials):
+        trials.setdefault(trial.method.name, {})[with_preset(trial.backbone_name, trial)] = trial
     from harness.conformance import CHECKS, examine
 
-    with counting("checking", len(CHECKS) * len(trials)) as advance:
-        found = {backbone: examine(trial, advance) for backbone, trial in trials.items()}
-    screen.show_conformance(method, found)
-    return int(any(wrong for checks in found.values() for wrong in checks.values()))
-
-
-def _column(trial: Trial) -> str:
-    preset = trial.options.preset
-    return trial.backbone_name + (f" (preset={preset})" if preset != type(trial.options).preset else "")
+    wrong = False
+    for name, columns in trials.items():
+        with counting(f"checking {name}", len(CHECKS) * len(columns)) as advance:
+            found = {column: examine(trial, advance) for column, trial in columns.items()}
+        screen.show_conformance(name, found)
+        wrong |= any(said for checks in found.values() for said in checks.values())
+    return int(wrong)
 
 
 def count_parameters(methods: Sequence[str], backbones: Sequence[str], scale: str, form: str) -> None:

@@ -33,7 +33,7 @@ def check_step(trial: Trial) -> tuple[str, ...]:
 
 
 def _faults(trial: Trial) -> Iterator[str]:
-    with QuickDraws():
+    with QuickDraws():  # type: ignore[no-untyped-call]
         rehearsal = Rehearsal(trial, random_weights=True)
     model, seen = rehearsal.model, dict[str, Shapes]()
     handles = (

@@ -110,6 +110,12 @@ class NewMethod(Method):
     # def after_step(self, step: int) -> None:
     #     """After the optimiser's step, gradients still there: prune, anneal, update an average (in a buffer)."""
     #
+    # def memory(self) -> dict[str, Any]:
+    #     """What you keep from step to step in neither parameters nor buffers, for a trial that is interrupted."""
+    #
+    # def remember(self, memory: Mapping[str, Any]) -> None:
+    #     """Take over what `memory` gave, when the trial goes on."""
+    #
     # @classmethod
     # def from_released(cls, state_dict: Mapping[str, Tensor], encoder_spec: EncoderSpec, **options: Any) -> Self:
     #     """Read a published checkpoint by its own names; `take` and `load_exactly` of methods.loading help."""

@@ -13,8 +13,10 @@ from torch.utils.hooks import RemovableHandle
 
 from benchmarks.tasks import Band
 from harness.bands import expand_kernel
+from harness.scales import HeadSizes
 from harness.weight_loading import LoadReport, load_published
 from harness.zoo import WEIGHTS, BackboneSpec, Build
+from methods.base import EncoderSpec
 
 BlockHook = Callable[[Tensor, int], Tensor]
 
@@ -88,6 +90,28 @@ class Encoder(nn.Module):
         indices = list(range(len(self.blocks))) if every_block else list(self.feature_blocks)
         maps = self.model.forward_intermediates(x_BCHW, indices=indices, intermediates_only=True, norm=False)  # type: ignore[operator]
         return cast(list[Tensor], maps)
+
+
+def encoder_spec(encoder: Encoder, crop: int, head: HeadSizes, linked: bool, depth: Encoder | None) -> EncoderSpec:
+    """What the method is told about the modules around it."""
+    side = crop // encoder.patch_size
+    depth_side = crop // depth.patch_size if depth else 0
+    return EncoderSpec(
+        blocks=len(encoder.blocks),
+        width=encoder.width,
+        heads=encoder.heads,
+        patch_size=encoder.patch_size,
+        grid=(side, side),
+        prefix_tokens=encoder.prefix_tokens,
+        feature_blocks=encoder.feature_blocks,
+        queries=head.queries,
+        query_width=head.width,
+        linked=linked,
+        depth_blocks=len(depth.blocks) if depth else 0,
+        depth_width=depth.width if depth else 0,
+        depth_grid=(depth_side, depth_side),
+        mlp_width=encoder.mlp_width,
+    )
 
 
 def build_encoder(spec: BackboneSpec, size: str, bands: Sequence[Band], expansion: str, init: str) -> Encoder:

@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from harness.backbones import Encoder
+from harness.backbones import Encoder, encoder_spec
 from harness.bench_setup import HEAD_WIDTH, Setup
 from harness.bench_step import PATCH, REGISTERS, Piece, Step, where
 from harness.lookup import load_class
 from harness.scales import SCALES
-from harness.segmentor import encoder_spec
 from harness.trial import MethodRef
 from methods.base import Method
 from methods.options import Options

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from transformers import Mask2FormerConfig
 from transformers.models.mask2former.modeling_mask2former import (
-    Mask2FormerLoss,
     Mask2FormerPixelDecoder,
     Mask2FormerPreTrainedModel,
     Mask2FormerTransformerModule,
 )
 
 from benchmarks.tasks import IGNORE
+from harness.head_loss import MaskLoss
+from harness.head_parts import replace_pixel_parts, replace_query_parts
 from harness.scales import HeadSizes
 from methods.base import Queries
 
@@ -95,16 +97,28 @@ class Mask2FormerHead(Mask2FormerPreTrainedModel):  # type: ignore[no-untyped-ca
             "loss_mask": config.mask_weight,
             "loss_dice": config.dice_weight,
         }
-        self.criterion = Mask2FormerLoss(config, self.weights)
+        self.criterion = MaskLoss(config, self.weights)
         # not post_init(): for classes outside transformers it skips every module whose parameters all sit in children,
         # so that the decoder layers, the sampling offsets and the mask MLP would keep the wrong distribution
         self.apply(self._init_weights)
         if isinstance(self.transformer, LinkedTransformer) and queries:
             self.transformer.drop_tables(queries.replace_content)
+        self._projections = replace_pixel_parts(self.pixel_decoder)
+        replace_query_parts(self.transformer)
 
-    def forward(self, maps: list[Tensor], queries: Queries | None) -> Predictions:
-        """Four maps [B, D, h, w], finest first, and the linked queries -> predictions of every decoder layer."""
-        pixels = self.pixel_decoder(maps, output_hidden_states=False, return_dict=True)
+    def forward(
+        self, maps: Sequence[Tensor], queries: Queries | None, factors: Sequence[float] = (1, 1, 1, 1)
+    ) -> Predictions:
+        """Four maps [B, D, h, w], finest first, and the linked queries -> predictions of every decoder layer.
+
+        Args:
+            maps: the maps.
+            queries: the queries, where the head is linked.
+            factors: by which each map is to be made finer first.
+        """
+        given = zip(self._projections, maps, factors, strict=True)
+        projected = [projection.project(level, factor) for projection, level, factor in given]
+        pixels = self.pixel_decoder(projected, output_hidden_states=False, return_dict=True)
         levels, mask_features = list(pixels.multi_scale_features), pixels.mask_features
         if isinstance(self.transformer, LinkedTransformer):
             assert queries, "a head built for linked queries is fed them at every step"

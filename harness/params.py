@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.catalogue import FBP_CS
-from harness.backbones import build_encoder
+from harness.backbones import build_encoder, encoder_spec
 from harness.head import Mask2FormerHead
 from harness.lookup import load_class
 from harness.optim import count_parameters, in_head
 from harness.scales import Scale
-from harness.segmentor import DepthInput, Segmentor, encoder_spec
+from harness.segmentor import DepthInput, Segmentor
 from harness.trial import MethodRef
 from harness.zoo import DEPTH_ENCODER, RGB, BackboneSpec
 from methods.base import Method

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.tasks import Band
-from harness.backbones import Encoder, build_encoder
+from harness.backbones import Encoder, build_encoder, encoder_spec
 from harness.bands import nearest_bands
-from harness.head import Mask2FormerHead
+from harness.head import Mask2FormerHead, Predictions
+from harness.head_parts import resized
 from harness.lookup import load_class
 from harness.means import Thrift
-from harness.scales import HeadSizes
 from harness.thrift import hold_in_bf16, recomputed, save
 from harness.trial import Trial, stream_seed
 from harness.zoo import RGB
-from methods.base import EncoderSpec, Method, Queries
+from methods.base import Method, Queries
 
 PYRAMID: tuple[float, ...] = (4, 2, 1, 0.5)
 """By which the four maps are finer than the token grid: strides 4, 8, 16 and 32 for patches of 16 pixels."""
@@ -60,28 +60,6 @@ class Losses:
     def detached(self) -> Losses:
         """The same values without their graph."""
         return Losses(task=self.task.detach(), auxiliary=self.auxiliary.detach())
-
-
-def encoder_spec(encoder: Encoder, crop: int, head: HeadSizes, linked: bool, depth: Encoder | None) -> EncoderSpec:
-    """What the method is told about the modules around it."""
-    side = crop // encoder.patch_size
-    depth_side = crop // depth.patch_size if depth else 0
-    return EncoderSpec(
-        blocks=len(encoder.blocks),
-        width=encoder.width,
-        heads=encoder.heads,
-        patch_size=encoder.patch_size,
-        grid=(side, side),
-        prefix_tokens=encoder.prefix_tokens,
-        feature_blocks=encoder.feature_blocks,
-        queries=head.queries,
-        query_width=head.width,
-        linked=linked,
-        depth_blocks=len(depth.blocks) if depth else 0,
-        depth_width=depth.width if depth else 0,
-        depth_grid=(depth_side, depth_side),
-        mlp_width=encoder.mlp_width,
-    )
 
 
 class Segmentor(nn.Module):
@@ -179,24 +157,33 @@ class Segmentor(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> tuple[list[Tensor], Tensor]:
         """Normalised images [B, bands, H, W] -> four maps on `factors` times the token grid, auxiliary loss."""
+        features, auxiliary = self._adapted(x_BCHW)
+        return self._pyramid(features), auxiliary
+
+    def _pyramid(self, features: list[Tensor]) -> list[Tensor]:
+        maps = [resized(feature, factor) for feature, factor in zip(features, self.factors, strict=True)]
+        return self.method.pyramid(maps)
+
+    def _adapted(self, x_BCHW: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The maps of the feature blocks on the token grid, auxiliary loss."""
         self._auxiliary = {}
         features = self.features(x_BCHW)
-        maps = [
-            feature
-            if factor == 1
-            else nn.functional.interpolate(feature, scale_factor=factor, mode="bilinear", align_corners=False)
-            for feature, factor in zip(features, self.factors, strict=True)
-        ]
         auxiliary = torch.stack(list(self._auxiliary.values())).mean() if self._auxiliary else x_BCHW.new_zeros(())
         # the depth tokens stay until the next pass: activation checkpointing runs the blocks again in the backward one
         self._auxiliary = {}
-        return self.method.pyramid(maps), auxiliary
+        return features, auxiliary
+
+    def _predictions(self, x_BCHW: Tensor) -> tuple[Predictions, Tensor]:
+        """What the head makes of images, auxiliary loss; maps that no method changes are resized in the head."""
+        with self._precision(x_BCHW):
+            features, auxiliary = self._adapted(x_BCHW)
+            if self.method.overrides("pyramid"):
+                return self.head(self._pyramid(features), self._queries()), auxiliary
+            return self.head(features, self._queries(), self.factors), auxiliary
 
     def losses(self, x_BCHW: Tensor, label_BHW: Tensor) -> Losses:
         """Training losses; labels [B, H, W] hold class indices or `IGNORE`."""
-        with self._precision(x_BCHW):
-            maps, auxiliary = self(x_BCHW)
-            predictions = self.head(maps, self._queries())
+        predictions, auxiliary = self._predictions(x_BCHW)
         return Losses(task=self.head.loss(predictions, label_BHW), auxiliary=auxiliary)
 
     @torch.no_grad()
@@ -205,9 +192,7 @@ class Segmentor(nn.Module):
         height, width = x_BCHW.shape[-2:]
         multiple = 2 * self.encoder.patch_size
         padded = nn.functional.pad(x_BCHW, (0, -width % multiple, 0, -height % multiple))
-        with self._precision(x_BCHW):
-            maps, _ = self(padded)
-            predictions = self.head(maps, self._queries())
+        predictions, _ = self._predictions(padded)
         scores = self.head.semantic(predictions, (padded.shape[-2], padded.shape[-1]))
         if not torch.isfinite(scores).all():
             raise FloatingPointError(
@@ -269,16 +254,7 @@ def build_segmentor(trial: Trial, *, random_weights: bool = False) -> Segmentor:
     torch.manual_seed(stream_seed(trial.seed, "encoder"))
     init, depth_init = ("random", "random") if random_weights else (protocol.encoder_init, "pretrained")
     encoder = build_encoder(trial.backbone, size, trial.task.bands, protocol.band_expansion, init)
-    depth = None
-    if trial.depth_encoder:
-        depth_encoder = build_encoder(trial.depth_encoder, size, RGB, "nearest", depth_init)
-        depth = DepthInput(
-            encoder=depth_encoder,
-            shuffled=protocol.depth == "shuffled",
-            noise=protocol.depth_noise,
-            spread=protocol.depth_pairing == "spread",
-            rgb=trial.task.released.depth_rgb if trial.task.released and protocol.depth_rgb == "released" else None,
-        )
+    depth = _depth_input(trial, depth_init)
     linked = protocol.queries == "linked"
     sizes = trial.scale.head.serving(trial.options)
     spec = encoder_spec(encoder, protocol.crop, sizes, linked, depth.encoder if depth else None)
@@ -293,3 +269,16 @@ def build_segmentor(trial: Trial, *, random_weights: bool = False) -> Segmentor:
     head = Mask2FormerHead(encoder.width, len(trial.data.classes), sizes, queries)
     factors = PYRAMID if protocol.pyramid == "bilinear" else (1, 1, 1, 1)
     return Segmentor(encoder, depth, method, head, trial.task.bands, factors, bf16=protocol.precision == "bf16")
+
+
+def _depth_input(trial: Trial, init: str) -> DepthInput | None:
+    protocol, released = trial.protocol, trial.task.released
+    if trial.depth_encoder is None:
+        return None
+    return DepthInput(
+        encoder=build_encoder(trial.depth_encoder, trial.scale.build, RGB, "nearest", init),
+        shuffled=protocol.depth == "shuffled",
+        noise=protocol.depth_noise,
+        spread=protocol.depth_pairing == "spread",
+        rgb=released.depth_rgb if released and protocol.depth_rgb == "released" else None,
+    )

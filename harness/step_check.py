@@ -38,7 +38,9 @@ def _faults(trial: Trial) -> Iterator[str]:
     model, seen = rehearsal.model, dict[str, Shapes]()
     handles = (
         model.encoder.register_forward_hook(lambda _module, _inputs, maps: seen.update(encoder=_shapes(maps))),
-        model.head.register_forward_pre_hook(lambda _module, inputs: seen.update(head=_shapes(inputs[0]))),
+        model.head.pixel_decoder.register_forward_pre_hook(
+            lambda _module, inputs: seen.update(head=_shapes(inputs[0]))
+        ),
     )
     rehearsed = rehearsal.observed_step()
     for handle in handles:
@@ -81,10 +83,12 @@ def _wrong_gradients(model: Segmentor, rehearsed: Rehearsed) -> Iterator[str]:
 
 
 def _wrong_shapes(model: Segmentor, trial: Trial, seen: Mapping[str, Shapes]) -> Iterator[str]:
-    """The encoder gives four maps of one token per patch; the head gets them at its strides."""
+    """The encoder gives four maps of one token per patch; the head decodes them at its width and strides."""
     side, batch = trial.protocol.crop // model.encoder.patch_size, trial.protocol.batch_size
-    sides = {"encoder": [side] * 4, "head": [round(side * factor) for factor in model.factors]}
-    for where, expected in sides.items():
-        shapes = [(batch, model.encoder.width, each, each) for each in expected]
+    expected = {
+        "encoder": [(batch, model.encoder.width, side, side)] * 4,
+        "head": [(batch, trial.scale.head.width, *2 * (round(side * factor),)) for factor in model.factors],
+    }
+    for where, shapes in expected.items():
         if seen[where] != shapes:
             yield f"maps at the {where} have shapes {seen[where]} instead of {shapes}"

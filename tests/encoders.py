@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.backbones import Encoder, build_encoder
+from harness.backbones import Encoder, build_encoder, encoder_spec
 from harness.lookup import find_method, load_class
-from harness.segmentor import encoder_spec
 from harness.zoo import BACKBONES, RGB
 from methods.base import Method
 from tests.models import BANDS, HEAD, PAPER_HEAD, PX, images

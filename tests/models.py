@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from benchmarks.catalogue import FBP_CS
 from benchmarks.tasks import Band
-from harness.backbones import Encoder, build_encoder
+from harness.backbones import Encoder, build_encoder, encoder_spec
 from harness.head import Mask2FormerHead
 from harness.lookup import find_method, load_class
 from harness.plan import Request, make_plan
 from harness.scales import SCALES
-from harness.segmentor import DepthInput, Segmentor, encoder_spec
+from harness.segmentor import DepthInput, Segmentor
 from harness.trial import Trial
 from harness.zoo import BACKBONES, DEPTH_ENCODER, RGB
 from methods.base import EncoderSpec, Method

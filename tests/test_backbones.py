@@ -7,10 +7,9 @@ import torch
 
 from benchmarks.catalogue import FBP_CS
 from benchmarks.tasks import Band
-from harness.backbones import build_encoder
+from harness.backbones import build_encoder, encoder_spec
 from harness.plan import Request, make_plan
 from harness.scales import SCALES
-from harness.segmentor import encoder_spec
 from harness.zoo import BACKBONE_NAMES, BACKBONES, RGB
 from tests.conftest import Program
 from tests.encoders import ENCODERS, large, tiny

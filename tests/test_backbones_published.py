@@ -12,8 +12,7 @@ from timm.layers.patch_embed import resample_patch_embed
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from harness.backbones import Encoder, build_encoder
-from harness.segmentor import encoder_spec
+from harness.backbones import Encoder, build_encoder, encoder_spec
 from harness.weight_formats import convert
 from harness.zoo import BACKBONES, DEPTH_ENCODER, RGB
 from methods.base import Method

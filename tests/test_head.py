@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
+from transformers.models.mask2former.modeling_mask2former import (
+    Mask2FormerLoss,
+    Mask2FormerPixelDecoder,
+    Mask2FormerTransformerModule,
+    multi_scale_deformable_attention,
+)
 
 from benchmarks.tasks import IGNORE
 from harness.head import Mask2FormerHead, Predictions
+from harness.head_parts import gather_corners, resized
 from harness.segmentor import build_segmentor
 from methods.base import Queries
 from tests.models import CLASSES, HEAD, build, features, images, labels, make_trial, scores
@@ -257,3 +266,105 @@ def test_no_method_changes_anothers_head() -> None:
         assert {name for name in other.keys() - frozen.keys() if "content" not in name} == set()
         for name in other.keys() & frozen.keys():
             assert torch.equal(other[name], frozen[name]), name
+
+
+# --- Less work than the library's for the same numbers
+
+
+def library(head: Mask2FormerHead) -> tuple[Mask2FormerPixelDecoder, Mask2FormerTransformerModule]:
+    """The library's own decoders with the head's weights."""
+    config = head.config
+    pixels = Mask2FormerPixelDecoder(config, feature_channels=[WIDTH] * 4)
+    transformer = Mask2FormerTransformerModule(HEAD.width, config)
+    pixels.load_state_dict(head.pixel_decoder.state_dict(), strict=True)
+    transformer.load_state_dict(head.transformer.state_dict(), strict=True)
+    return pixels, transformer
+
+
+@pytest.mark.parametrize("factors", [(1, 1, 1, 1), (4, 2, 1, 0.5)])
+def test_decoders_equal_the_librarys_in_values_and_gradients(factors: tuple[float, ...]) -> None:
+    head = make()
+    pixels, transformer = library(head)
+    torch.manual_seed(5)
+    levels = [torch.randn(2, WIDTH, 8, 8) for _ in range(4)] if factors[0] == 4 else maps()
+    found: list[list[Tensor]] = []
+    for ours in (True, False):
+        given = [level.clone().requires_grad_() for level in levels]
+        if ours:
+            predictions = head(given, None, factors)
+            masks, classes = predictions.masks, predictions.classes
+            weights = [*head.pixel_decoder.parameters(), *head.transformer.parameters()]
+        else:
+            made = pixels([resized(level, factor) for level, factor in zip(given, factors, strict=True)])
+            output = transformer(list(made.multi_scale_features), made.mask_features)
+            masks = list(output.masks_queries_logits)
+            classes = [head.class_layer(state.transpose(0, 1)) for state in output.intermediate_hidden_states]
+            weights = [*pixels.parameters(), *transformer.parameters()]
+        loss = sum((part.square().mean() for part in (*masks, *classes)), torch.zeros(()))
+        gradients = torch.autograd.grad(loss, [*given, *weights])
+        found.append([*masks, *classes, *gradients])
+    assert len(found[0]) == len(found[1])
+    for one, other in zip(*found, strict=True):
+        assert (one - other).norm() <= 1e-4 * other.norm() + 1e-6
+
+
+def test_sampling_by_corners_equals_the_librarys_also_outside_of_the_maps() -> None:
+    torch.manual_seed(6)
+    shapes = [(2, 3), (4, 6), (8, 12)]
+    tokens = sum(height * width for height, width in shapes)
+    parts = (
+        torch.randn(2, tokens, 3, 5, dtype=torch.float64),
+        torch.rand(2, 7, 3, 3, 4, 2, dtype=torch.float64) * 1.6 - 0.3,
+        torch.rand(2, 7, 3, 3, 4, dtype=torch.float64),
+    )
+    found = []
+    for sample in (gather_corners, multi_scale_deformable_attention):
+        value, place, share = leaves = [part.clone().requires_grad_() for part in parts]
+        out = sample(value, shapes, place, share)
+        found.append([out, *torch.autograd.grad(out.square().sum(), leaves)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+def test_the_head_calls_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    original = torch.nn.functional.scaled_dot_product_attention
+
+    def counted(*args: Any, **kwargs: Any) -> Tensor:
+        calls.append(args)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counted)
+    make()(maps(), None)
+    assert len(calls) == HEAD.decoder_layers - 1
+
+
+def test_loss_and_gradients_equal_the_librarys_from_the_same_random_numbers() -> None:
+    head, label = make(), labels(2, 64, 64)
+    label[0, :20] = IGNORE
+    theirs = Mask2FormerLoss(head.config, head.weights)
+    found = []
+    for criterion in (head.criterion, theirs):
+        head.criterion = criterion
+        predictions = predicted()
+        leaves = [part.requires_grad_() for part in (*predictions.masks, *predictions.classes)]
+        torch.manual_seed(7)
+        loss = head.loss(predictions, label)
+        found.append([loss, *torch.autograd.grad(loss, leaves), torch.rand(3)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-8)
+
+
+def test_pairs_equal_the_librarys_also_where_costs_are_no_numbers() -> None:
+    head = make()
+    theirs = Mask2FormerLoss(head.config, head.weights).matcher
+    classes, masks = torch.randn(1, HEAD.queries, CLASSES + 1), torch.randn(1, HEAD.queries, 16, 16)
+    masks[0, 3] = torch.nan
+    label = [torch.rand(4, 64, 64).round()]
+    pairs = []
+    for matcher in (head.criterion.matcher, theirs):
+        torch.manual_seed(8)
+        ((queries, targets),) = matcher(masks, classes, label, [torch.arange(4)])
+        pairs.append((queries.tolist(), targets.tolist()))
+    assert pairs[0] == pairs[1]
+    assert 3 not in pairs[0][0]

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.backbones import Encoder
-from harness.segmentor import encoder_spec
+from harness.backbones import Encoder, encoder_spec
 from methods.lora import Lora
 from methods.parts import SplitQKV
 from tests.models import HEAD, PX, adapter_parameters, build, features, images, randomise, small_vit

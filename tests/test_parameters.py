@@ -12,12 +12,11 @@ import torch
 from torch import nn
 
 from benchmarks.catalogue import FBP_CS
-from harness.backbones import Encoder, build_encoder
+from harness.backbones import Encoder, build_encoder, encoder_spec
 from harness.head import Mask2FormerHead
 from harness.lookup import find_method, load_class
 from harness.params import meta_segmentor
 from harness.scales import SCALES
-from harness.segmentor import encoder_spec
 from harness.zoo import BACKBONES, DEPTH_ENCODER, RGB
 from methods.base import EncoderSpec, Method, Queries
 from tests.models import PAPER_HEAD

@@ -26,7 +26,8 @@ def build_optimizer(model: Segmentor, trial: Trial) -> torch.optim.AdamW:
         exempt = id(parameter) in norms or any(f".{name}".endswith(f".{ending}") for ending in endings)
         lr = protocol.lr * (1.0 if of_head else trial.options.lr_scale)
         groups.setdefault((lr, 0.0 if exempt else protocol.weight_decay), []).append(parameter)
-    return torch.optim.AdamW([{"params": p, "lr": lr, "weight_decay": wd} for (lr, wd), p in groups.items()])
+    parameters = [{"params": p, "lr": lr, "weight_decay": wd} for (lr, wd), p in groups.items()]
+    return torch.optim.AdamW(parameters, fused=True)
 
 
 def in_head(name: str, model: Segmentor) -> bool:

@@ -55,7 +55,7 @@ class Stopwatch:
         self._watch(model.encoder, "forward", BACKBONE)
         if model.depth_encoder:
             self._watch(model.depth_encoder, "forward", DEPTH)
-        for hook in ("adapt", "queries", "pyramid"):
+        for hook in ("refine", "queries", "pyramid"):
             self._watch(method, hook, ADAPTER)
         self._watch(model.head, "loss", LOSS)
         rehearsal.course.optimizer.register_step_pre_hook(lambda *_: self._become(OPTIMISER))

@@ -99,7 +99,7 @@ FAULTS = {
         "class Faulty(Sound):\n    def refine(self, x, layer, depth=None):\n        return x + 0 * self.gain\n",
     ),
     "gives_other_maps": (
-        r"maps at the head have shapes \[\(1, 96, 16, 16\)",
+        r"maps at the head have shapes \[\(1, 64, 16, 16\)",
         "class Faulty(Sound):\n"
         "    def pyramid(self, maps):\n"
         "        return [nn.functional.avg_pool2d(x, 2) for x in maps[:-1]] + maps[-1:]\n",

@@ -197,7 +197,7 @@ def test_the_footer_says_what_stands_behind(program: Program, made: Results) -> 
         "Checkpoint source_val",
         "held-out source scenes",
         "n = 1 seed(s)",
-        "Protocol version 1",
+        "Protocol version 2",
         "commit abc123",
     ):
         assert words in below
@@ -335,12 +335,12 @@ def test_every_published_number_finds_its_place(program: Program, made: Results)
 def test_records_of_two_protocol_versions_are_refused_until_run_again(program: Program, made: Results) -> None:
     first, second = trials("table1", backbones=["clip"], tasks=["fbp_cs"], methods=["frozen", "rein"])
     made.add(first, 40)
-    made.add(second, 41, protocol_version=2)
+    made.add(second, 41, protocol_version=3)
     where = ("--scale", "test", "--results", made.folder)
     for command in (("tables", "--suite", "table1"), ("tables",)):
         refused = program(*command, *where)
-        assert_refused(refused, "table", "1 of version 1 and 1 of version 2", "run their suites again", "--results DIR")
-    made.add(first, 42, protocol_version=2, key="0123456789abcdef")
+        assert_refused(refused, "table", "1 of version 2 and 1 of version 3", "run their suites again", "--results DIR")
+    made.add(first, 42, protocol_version=3, key="0123456789abcdef")
     build(program, made.folder, "table1")
     rows = {row["Method"]: row for row in rows_of(made.folder, "table1") if row["Group"] == "CLIP"}
     assert (rows["Freeze"]["Cross-sensor"], rows["REIN"]["Cross-sensor"]) == ("**42.0**", "41.0")

@@ -6,7 +6,8 @@ being sorted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ from transformers import Mask2FormerConfig
 from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerHungarianMatcher,
     Mask2FormerLoss,
+    dice_loss,
     sample_point,
+    sigmoid_cross_entropy_loss,
 )
 
 
@@ -72,20 +75,39 @@ class MaskLoss(Mask2FormerLoss):
         made = self.matcher
         self.matcher = Matcher(made.cost_class, made.cost_mask, made.cost_dice, made.num_points)
 
-    def sample_points_using_uncertainty(
+    def loss_masks(  # type: ignore[override]  # the library's annotations say less than it takes
         self,
-        logits: Tensor,
-        uncertainty_function: Callable[[Tensor], Tensor],
-        num_points: int,
-        oversample_ratio: float,
-        importance_sample_ratio: float,
-    ) -> Tensor:
-        """Points [M, P, 2] of each of M masks: the most uncertain of many random ones, and random ones."""
-        masks, device = logits.shape[0], logits.device
-        drawn_MP2 = torch.rand(masks, int(num_points * oversample_ratio), 2, device=device)
-        uncertain_MP = uncertainty_function(sample_point(logits, drawn_MP2, align_corners=False))[:, 0]
-        count = int(importance_sample_ratio * num_points)
+        masks_queries_logits: Tensor,
+        mask_labels: Sequence[Tensor],
+        indices: Sequence[tuple[Tensor, Tensor]],
+        num_masks: Tensor,
+    ) -> dict[str, Tensor]:
+        """Mask and dice loss of paired queries; arguments as the library's."""
+        pairs = zip(masks_queries_logits, mask_labels, indices, strict=True)
+        paired = [(logits_Qhw[rows], masks_Mhw[columns]) for logits_Qhw, masks_Mhw, (rows, columns) in pairs]
+        logits_X1hw, labels_X1hw = (torch.cat(stacks)[:, None] for stacks in zip(*paired, strict=True))
+        with torch.no_grad():
+            grid_XP12 = self._points(logits_X1hw)
+            labels_XP = _sampled(labels_X1hw, grid_XP12)
+        logits_XP = _sampled(logits_X1hw, grid_XP12)
+        parts: dict[str, Any] = {"inputs": logits_XP, "labels": labels_XP, "num_masks": num_masks}
+        return {"loss_mask": sigmoid_cross_entropy_loss(**parts), "loss_dice": dice_loss(**parts)}
+
+    def _points(self, logits_X1hw: Tensor) -> Tensor:
+        """Where to look at each mask, from -1 to 1: at the most uncertain of many random points, and at random ones."""
+        masks, device = len(logits_X1hw), logits_X1hw.device
+        most = int(self.num_points * self.oversample_ratio)
+        # in place: memory that is new to the process costs more than the arithmetic
+        drawn_XP2 = torch.rand(masks, most, 2, device=device).mul_(2).sub_(1)
+        certain_XP = _sampled(logits_X1hw, drawn_XP2[:, :, None]).abs_()
+        count = int(self.importance_sample_ratio * self.num_points)
         # a sum over points does not ask for their order
-        best_MP = uncertain_MP.topk(count, dim=1, sorted=False).indices
-        chosen_MP2 = drawn_MP2.gather(1, best_MP[..., None].expand(-1, -1, 2))
-        return torch.cat([chosen_MP2, torch.rand(masks, num_points - count, 2, device=device)], dim=1)
+        best_XP = certain_XP.topk(count, dim=1, largest=False, sorted=False).indices
+        chosen_XP2 = drawn_XP2.gather(1, best_XP[..., None].expand(-1, -1, 2))
+        random_XP2 = torch.rand(masks, self.num_points - count, 2, device=device).mul_(2).sub_(1)
+        return torch.cat([chosen_XP2, random_XP2], dim=1)[:, :, None]
+
+
+def _sampled(stack_X1hw: Tensor, grid_XP12: Tensor) -> Tensor:
+    """Values [X, P] of each map at its points."""
+    return nn.functional.grid_sample(stack_X1hw, grid_XP12, align_corners=False)[:, 0, :, 0]

@@ -69,7 +69,7 @@ class DeformableAttention(nn.Module):
         encoder_hidden_states: Tensor,
         position_embeddings: Tensor,
         reference_points: Tensor,
-        spatial_shapes_list: Sequence[tuple[int, int]],
+        spatial_shapes_list: list[tuple[int, int]],
         **_: object,
     ) -> tuple[Tensor, None]:
         """What every token [B, N, C] takes from the points around its place; no map is padded here."""
@@ -145,7 +145,7 @@ class MaskPredictor(nn.Module):
 def replace_pixel_parts(decoder: Mask2FormerPixelDecoder) -> list[EarlyProjection]:
     """Let a pixel decoder sample as above; its first convolutions, in the order of the maps, are done before it."""
     for layer in decoder.encoder.layers:
-        layer.self_attn = DeformableAttention(layer.self_attn)
+        layer.self_attn = DeformableAttention(cast(nn.Module, layer.self_attn))
     projections: list[EarlyProjection] = []
     # lateral ones serve the finest maps, and stand from coarse to fine like the others
     for door in (*decoder.input_projections, *decoder.lateral_convolutions):

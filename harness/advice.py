@@ -115,8 +115,8 @@ def _on_weights(weights: Sequence[Weights]) -> Iterator[Advice]:
     gone = [found for found in weights if not found.here and found.build != "mini"]
     if gone:
         said = "; ".join(dict.fromkeys(found.says for found in gone if found.says))
-        what = f"not in the hub's cache: weights of {', '.join(found.name for found in gone)}"
-        command = "python run.py weights fetch" + (f" --backbone {gone[0].backbone}" if len(gone) == 1 else "")
+        what = f"not here: weights of {', '.join(found.name for found in gone)}"
+        command = "python run.py weights fetch" + (f" --backbone {gone[0].name}" if len(gone) == 1 else "")
         yield Advice(what=what + (f" ({said})" if said else ""), remedy=command)
 
 

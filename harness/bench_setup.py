@@ -14,6 +14,8 @@ from harness.scales import PRECISIONS
 
 HEAD_WIDTH = 64
 DEVICES = ("auto", "cpu", "cuda")
+MADE = "fbp_cs"
+"""The task whose official files `bench data` makes itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,7 @@ class StepSetup:
     scale: str
     backbone: str
     method: str
-    task: str = "fbp_cs"
+    task: str = MADE
     image_size: int = 0
     batch: int = 0
     precision: str = ""
@@ -113,9 +115,6 @@ class StepSetup:
         }
         return (default, *self.settings, *(f"{name}={value}" for name, value in given.items() if value))
 
-
-MADE = "fbp_cs"
-"""The task whose official files `bench data` makes itself."""
 
 BANDS: dict[str, tuple[str, DType]] = {
     "3": ("loveda_r2u", "uint8"),

@@ -17,14 +17,15 @@ from harness.bench_parts import Elapsed, Stopwatch
 from harness.bench_setup import StepSetup
 from harness.bench_step import where
 from harness.gpus import peak
-from harness.measured import StepTime
+from harness.measured import StepTime, trained
 from harness.optim import count_parameters
 from harness.rehearsal import Rehearsal
+from harness.thrift import plainly
 from harness.train import usage
 from harness.trial import Trial
 
 WARM_UPS = 2
-"""Steps before the first that is timed: one of a single image, whose FLOPs are counted, and one that may compile."""
+"""Steps before the first that is timed: the code is compiled, if it is, and memory is taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +97,10 @@ def measure(setup: StepSetup, trial: Trial, on_step: Callable[[], None]) -> Step
     try:
         return _measure(setup, trial, device, on_step)
     except (RuntimeError, FloatingPointError) as error:
-        raise ValueError(f"the step does not run on {device} ({told(error)}): lower --image-size or --batch") from error
+        remedy = "leave --compile out, or " if setup.thrift.compiled else ""
+        raise ValueError(
+            f"the step does not run on {device} ({told(error)}): {remedy}lower --image-size or --batch"
+        ) from error
     finally:
         torch.set_num_threads(before)
 
@@ -104,12 +108,10 @@ def measure(setup: StepSetup, trial: Trial, on_step: Callable[[], None]) -> Step
 def _measure(setup: StepSetup, trial: Trial, device: torch.device, on_step: Callable[[], None]) -> StepCost:
     clock = time.perf_counter()
     rehearsal = Rehearsal(trial, random_weights=setup.random_weights, device=str(device))
-    built, build_seconds = usage(device), time.perf_counter() - clock
-    with FlopCounterMode(display=False) as counter:
-        losses = [float(rehearsal.step(images=1).total)]
-    on_step()
-    # after the count: what is recomputed is no work of the model, and what is compiled would not be seen
     rehearsal.model.save(setup.thrift)
+    built, build_seconds = usage(device), time.perf_counter() - clock
+    losses = [float(rehearsal.step().total)]
+    on_step()
     stopwatch = Stopwatch(rehearsal)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -134,7 +136,7 @@ def _measure(setup: StepSetup, trial: Trial, device: torch.device, on_step: Call
             seconds_per_step=_median(wholes).seconds,
             peak_memory_mb=last["process_peak_memory_mb"],
             options=asdict(trial.options),
-            trainable_parameters=_trained(rehearsal),
+            trainable_parameters=trained(count_parameters(rehearsal.model)),
         ),
         cpu_seconds=_median(wholes).cpu_seconds,
         parts={part: _median([step[part] for step in steps if part in step]) for part in steps[0]},
@@ -142,9 +144,16 @@ def _measure(setup: StepSetup, trial: Trial, device: torch.device, on_step: Call
         losses=losses,
         built_mb=built["process_peak_memory_mb"],
         build_seconds=build_seconds,
-        flops=trial.protocol.batch_size * counter.get_total_flops(),
+        flops=trial.protocol.batch_size * _flops_of_one(rehearsal),
         in_backbone=type(method).overrides("install"),
     )
+
+
+def _flops_of_one(rehearsal: Rehearsal) -> int:
+    """Of one image; after all that is measured, because the count holds more than a step does."""
+    with FlopCounterMode(display=False) as counter, plainly():
+        rehearsal.step(images=1)
+    return int(counter.get_total_flops())
 
 
 def _median(times: Sequence[Elapsed]) -> Elapsed:
@@ -152,8 +161,3 @@ def _median(times: Sequence[Elapsed]) -> Elapsed:
     return Elapsed(
         seconds=float(np.median([took.seconds for took in times])), cpu_seconds=float(np.median(cpu)) if cpu else None
     )
-
-
-def _trained(rehearsal: Rehearsal) -> int:
-    counts = count_parameters(rehearsal.model)
-    return counts["head"] + counts["adapter"] + counts["backbone"]

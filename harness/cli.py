@@ -31,7 +31,6 @@ from harness.cli_options import (
     Suite,
     TaskNames,
     request_of,
-    without_gpu,
 )
 from harness.cli_plan import doctor, plan
 from harness.cli_predict import predict
@@ -113,9 +112,9 @@ def main(
         return
     if not suite:
         raise ValueError(f"nothing to do: give --suite NAME (known: {', '.join(SUITES)}) or a command (see --help)")
-    precision = precision or without_gpu(gpus, settings)
     request = request_of(
-        suite, scale, task, backbone, method, seeds, settings, data_root, severity, ingredients, precision
+        *(suite, scale, task, backbone, method, seeds, settings, data_root, severity, ingredients, precision),
+        gpu=gpus != 0,
     )
     thrift = Thrift(checkpointing=checkpointing, accumulate=accumulate, compiled=compiled)
     running = driver.Running(

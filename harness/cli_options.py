@@ -89,10 +89,16 @@ Compiled = Annotated[bool, typer.Option("--compile", help="The encoders' blocks 
 Results = Annotated[Path, typer.Option("--results", help="Where records and tables go.")]
 
 
-def without_gpu(gpus: float | None, settings: list[str]) -> str:
-    """The precision of trials that are to run without a GPU, where nothing else is said; empty for the scale's."""
-    said = any(setting.startswith("protocol.precision=") for setting in settings)
-    return "fp32" if gpus == 0 and not said else ""
+def with_precision(settings: list[str], precision: str) -> list[str]:
+    """The settings with what `--precision` stands for. `ValueError` if they say otherwise."""
+    if not precision:
+        return settings
+    find("precision", precision, PRECISIONS)
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if name == "protocol.precision" and value != precision:
+            raise ValueError(f"--precision {precision} and --set {setting}: give one of them")
+    return [*settings, f"protocol.precision={precision}"]
 
 
 def request_of(
@@ -107,11 +113,11 @@ def request_of(
     severity: float,
     ingredients: str,
     precision: str,
+    *,
+    gpu: bool = True,
 ) -> Request:
     """What the user asked for, from the options that `--suite` and `plan` share. `ValueError` for what is no shift."""
-    if precision:
-        find("precision", precision, PRECISIONS)
-        settings = [*settings, f"protocol.precision={precision}"]
+    settings = with_precision(settings, precision)
     return Request(
         suite=suite,
         scale=scale,
@@ -122,4 +128,5 @@ def request_of(
         settings=settings,
         data_root=data_root,
         shift=Shift.of(severity, ingredients),
+        gpu=gpu,
     )

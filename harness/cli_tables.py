@@ -9,7 +9,7 @@ import typer
 
 from benchmarks.tasks import Shift
 from harness import driver, suite_driver
-from harness.cli_options import Ingredients, Results, ScaleName, Settings, Severity, Suite
+from harness.cli_options import Ingredients, Precision, Results, ScaleName, Settings, Severity, Suite, with_precision
 from harness.plan import Request
 
 
@@ -40,12 +40,14 @@ def tables(
     settings: Settings = [],  # noqa: B006
     severity: Severity = 1.0,
     ingredients: Ingredients = "",
+    precision: Precision = "",
     results: Results = Path("results"),
     scale: ScaleName = "mini",
 ) -> None:
     """Build tables again, from the records alone: of every task, or with --suite a suite's, in its own layout.
 
-    A suite's are those of a run with the same --task, --backbone, --method, --set, --severity and --ingredients.
+    A suite's are those of a run with the same --task, --backbone, --method, --set, --precision, --severity and
+    --ingredients; of a run with --gpus-per-trial 0 at scale paper, give --precision fp32.
     """
     given = {
         "--published": published is not None,
@@ -54,6 +56,7 @@ def tables(
         "--backbone": backbone,
         "--method": method,
         "--set": settings,
+        "--precision": precision,
         "--severity": severity != 1.0,
         "--ingredients": ingredients,
     }
@@ -69,7 +72,7 @@ def tables(
         tasks=task,
         backbones=backbone,
         methods=method,
-        settings=settings,
+        settings=with_precision(settings, precision),
         shift=Shift.of(severity, ingredients),
     )
     suite_driver.rebuild_suite_tables(request, selection, published, results)

@@ -111,7 +111,8 @@ class Ledger:
         steps = _steps(trial, tiles)
         if step:
             self.used.add(id(step))
-        seconds = None if prospect.lack else self.times.known(trial)
+        # at the mini scale trials of other methods and lengths tell enough
+        seconds = self.times.known(trial) if trial.scale.build == "mini" and not prospect.lack else None
         if seconds is None and step and tiles and steps:
             seconds = _seconds(trial, tiles, steps, step)
         return Bill(

@@ -162,8 +162,22 @@ def _say_unknown(bills: Sequence[Bill]) -> None:
 def _command(trial: Trial) -> str:
     method = trial.method.target if trial.method.source_sha256 else trial.method.name
     file = f"{trial.backbone_name}_{trial.method.name}.json".replace(":", "_")
-    where = f"--scale {trial.scale.name} --backbone {trial.backbone_name}"
+    where = " ".join([f"--scale {trial.scale.name} --backbone {trial.backbone_name}", *_changed(trial)])
     return f"python run.py bench step {where} --method {method} --json > {file}"
+
+
+def _changed(trial: Trial) -> list[str]:
+    """What the trial has otherwise than its scale and its method by default, as options."""
+    usual, given = trial.scale.protocol_of(trial.task), trial.protocol
+    words = {"crop": "--image-size", "batch_size": "--batch", "precision": "--precision"}
+    sizes = [
+        f"{word} {getattr(given, name)}" for name, word in words.items() if getattr(given, name) != getattr(usual, name)
+    ]
+    preset = type(trial.options).make({"preset": trial.options.preset})
+    options = {name: value for name, value in vars(trial.options).items() if value != getattr(preset, name)}
+    if trial.options.preset != type(trial.options).preset:
+        options["preset"] = trial.options.preset
+    return [*sizes, *(f"--set {trial.method.name}.{name}={value}" for name, value in options.items())]
 
 
 def _pair(prospect: Prospect) -> tuple[str, str]:

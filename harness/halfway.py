@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import logging
-import pickle
-import zipfile
+import os
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +11,6 @@ from typing import Any
 
 import torch
 
-from harness.records import replace_file
 from harness.trial import Trial
 
 log = logging.getLogger(__name__)
@@ -25,6 +22,10 @@ def _code() -> str:
     root = Path(__file__).parents[1]
     files = sorted(path for package in ("harness", "methods", "benchmarks") for path in (root / package).rglob("*.py"))
     return sha256(b"".join(sha256(path.read_bytes()).digest() for path in files)).hexdigest()
+
+
+def _first(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 class Halfway:
@@ -45,12 +46,15 @@ class Halfway:
         """Write the state whole or not at all; where that cannot be, the trial goes on without."""
         if self.path is None:
             return
-        data = io.BytesIO()
-        torch.save({"stamp": self.stamp, **state}, data)
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
         try:
-            replace_file(self.path, data.getvalue())
-        except OSError as error:
-            log.warning("%s cannot be written (%s): if interrupted, its trial begins anew", self.path, error.strerror)
+            # straight to the disk: of a whole backbone in training it has gigabytes
+            torch.save({"stamp": self.stamp, **state}, temporary)
+            os.replace(temporary, self.path)
+        except (OSError, RuntimeError) as error:  # torch's writer raises the latter for a full disk or no folder
+            log.warning("%s cannot be written (%s): if interrupted, its trial begins anew", self.path, _first(error))
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
         """What was saved, or None where there is nothing of use: then the trial begins anew, and says why."""
@@ -58,17 +62,9 @@ class Halfway:
             return None
         try:
             state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-            stamp = state.pop("stamp")
-        except (
-            OSError,
-            RuntimeError,
-            ValueError,
-            KeyError,
-            AttributeError,
-            pickle.UnpicklingError,
-            zipfile.BadZipFile,
-        ):
-            log.warning("%s is damaged: its trial begins anew", self.path)
+            stamp = dict(state.pop("stamp"))
+        except Exception as error:  # whatever lies there, the trial can begin anew
+            log.warning("%s is damaged (%s): its trial begins anew", self.path, type(error).__name__)
             return None
         if stamp != self.stamp:
             other = next(name for name in self.stamp if stamp.get(name) != self.stamp[name])

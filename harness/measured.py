@@ -104,6 +104,11 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number")
 
 
+def trained(counts: Mapping[str, int]) -> int:
+    """Of parameters by group, as `optim.count_parameters` gives them, those that train."""
+    return sum(counts.get(group, 0) for group in ("head", "adapter", "backbone"))
+
+
 def recorded_step_times(records: Iterable[Record]) -> list[StepTime]:
     """What done trials tell: the median over those of one backbone, method, options, crop and batch."""
     alike: dict[str, list[StepTime]] = {}
@@ -134,7 +139,7 @@ def _of_record(record: Record) -> StepTime | None:
         peak_memory_mb=run["process_peak_memory_mb"],
         options=inputs["options"],
         seconds_per_evaluated_tile=run.get("evaluate_seconds", 0) / evaluated or None,
-        trainable_parameters=sum(record.result["parameters"].values()),
+        trainable_parameters=trained(record.result["parameters"]) or None,
         origin=RECORDS,
     )
 
@@ -153,16 +158,16 @@ def _median(steps: Sequence[StepTime]) -> StepTime:
 def closest(trial: Trial, steps: Sequence[StepTime]) -> StepTime | None:
     """The measurement that tells most of a trial, or None if none fits.
 
-    Trials that ran come before `bench step`; then the same options, a GPU, precision, batch; then the later.
+    The same options first, then a GPU, the same precision, trials that ran before `bench step`, the batch, the later.
     """
 
     def rank(numbered: tuple[int, StepTime]) -> tuple[bool | int, ...]:
         number, step = numbered
         return (
-            step.origin == RECORDS,
             _same_options(trial, step),
             step.on_gpu,
             step.precision == trial.protocol.precision,
+            step.origin == RECORDS,
             step.batch == trial.protocol.batch_size,
             number,
         )

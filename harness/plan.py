@@ -38,6 +38,7 @@ class Request:
         data_root: folder of real data sets, or None for embedded scenes.
         shift: how far the targets of embedded scenes lie from the source.
         recorded: the trials will leave records, so that a method must not carry the name of a built-in.
+        gpu: without one the scale's own precision gives way to fp32.
     """
 
     suite: str
@@ -50,6 +51,7 @@ class Request:
     data_root: Path | None = None
     shift: Shift = AS_IS
     recorded: bool = True
+    gpu: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +177,7 @@ class Expansion:
 
     def __init__(self, request: Request) -> None:
         self.suite, chosen_methods = find_suite(request.suite)
-        self.scale = find_scale(request.scale).shifted(request.shift, request.data_root)
+        self.scale = find_scale(request.scale).shifted(request.shift, request.data_root).on(gpu=request.gpu)
         self.tasks = find_tasks(request.tasks or ["all"])
         self.given_tasks = list(self.tasks) if request.tasks else []
         others = [cell.backbone for cell in self.suite.cells if cell.backbone != "*"]
@@ -193,8 +195,7 @@ class Expansion:
         self._seeds = request.seeds
         self.data_root = request.data_root.resolve() if request.data_root else None
         self.settings = parse_settings(request.settings, {**self.known, "protocol": ""})
-        self._used = {"protocol"}
-        self._shift = request.shift
+        self._used, self._shift = {"protocol"}, request.shift
         self._fingerprints: dict[tuple[str, float | None], str] = {}
 
     def cells(self) -> list[Filled]:

@@ -184,6 +184,10 @@ class Scale:
         own = task.augmentation if self.own_augmentation else None
         return replace(self.protocol, resize=own.resize, photometric=own.photometric) if own else self.protocol
 
+    def on(self, *, gpu: bool) -> Scale:
+        """This scale where trials have a GPU or none: bf16 is slow on a CPU."""
+        return self if gpu else replace(self, protocol=replace(self.protocol, precision="fp32"))
+
     def shifted(self, shift: Shift, data_root: Path | None) -> Scale:
         """This scale with the targets of its embedded scenes so far from the source.
 

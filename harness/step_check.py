@@ -21,6 +21,7 @@ Shapes = list[tuple[int, ...]]
 
 def check_packed_step(parcel: Mapping[str, Any]) -> tuple[str, ...]:
     """`check_step` of a trial from another process, as `harness.lookup.pack` gave it."""
+    torch.set_num_threads(1)  # as trials train
     return check_step(unpack(parcel))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -12,6 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 from harness.backbones import BlockHook, Encoder
 from harness.means import Thrift
+
+_PLAINLY = ContextVar("_PLAINLY", default=False)
 
 
 def save(encoder: Encoder, thrift: Thrift) -> None:
@@ -36,7 +40,7 @@ def _stand_in(block: nn.Module, layer: int, thrift: Thrift, refine: BlockHook | 
 
     def call(self: nn.Module, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         plain = partial(kind.__call__, self)
-        if thrift.recomputes and torch.is_grad_enabled():
+        if thrift.recomputes and torch.is_grad_enabled() and not _PLAINLY.get():
             x = torch.cat([recomputed(plain, part, *args, **kwargs) for part in x.chunk(thrift.accumulate)])
         else:
             x = plain(x, *args, **kwargs)
@@ -45,8 +49,21 @@ def _stand_in(block: nn.Module, layer: int, thrift: Thrift, refine: BlockHook | 
     block.__class__ = type(kind.__name__, (kind,), {"__call__": call})
 
 
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Within it nothing is recomputed, in parts or compiled: to see what the model itself does."""
+    before = _PLAINLY.set(True)
+    try:
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    finally:
+        _PLAINLY.reset(before)
+
+
 def recomputed(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """What a function gives; whatever it keeps for the backward pass is computed again there, from the same noise."""
+    if _PLAINLY.get():
+        return function(*args, **kwargs)
     return checkpoint(function, *args, use_reentrant=False, **kwargs)
 
 

@@ -35,6 +35,8 @@ from harness.trial import Trial, canonical, stream_seed
 
 TIMES = ("data_seconds", "evaluate_seconds")
 """What adds up over the parts of a trial that stopped halfway."""
+EARLIER = "earlier_seconds"
+"""In a record: what the parts before the last took, up to the evaluation point from which the next went on."""
 
 
 def run_trial(trial: Trial, report: Report = lambda *_: None, means: Means = Means()) -> Record:  # noqa: B008 (frozen)
@@ -59,10 +61,15 @@ def run_trial(trial: Trial, report: Report = lambda *_: None, means: Means = Mea
         key=trial.key,
         status=Status.DONE,
         result={"inputs": trial.inputs(), "labels": trial.labels(), **result},
-        run={**run, **surroundings(started), **usage(device)},
+        run=_told(run, started, device),
         arrays=arrays,
         attachments=attachments,
     )
+
+
+def _told(run: Mapping[str, Any], started: datetime, device: torch.device) -> dict[str, Any]:
+    told = {**run, **surroundings(started), **usage(device)}
+    return {**told, "seconds": told["seconds"] + run.get(EARLIER, 0.0)}
 
 
 def _run(
@@ -88,12 +95,13 @@ def _run(
         course.load_state(found["course"])
         selector.load_state(found["selector"])
         run |= {**found["run"], "resumed_at": course.step}
+    before = run.get(EARLIER, 0.0)
     for point in fit(course, reader, split, statistics, report, run):
         selector.add(point)
         if selector.chosen[SOURCE_VAL] is point:
             weights = {name: tensor.cpu().clone() for name, tensor in model.trained_state().items()}
         if course.step < course.steps:
-            times = {name: run[name] for name in TIMES}
+            times = {**{name: run[name] for name in TIMES}, EARLIER: before + time.perf_counter() - clock}
             kept.save(weights=weights, course=course.state(), selector=selector.state(), run=times)
     model.load_trained(weights)
     torch.manual_seed(stream_seed(trial.seed, "panels"))

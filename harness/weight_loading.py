@@ -66,13 +66,15 @@ def load_published(model: nn.Module, name: str, sources: Sequence[Source], folde
     file = find_file(sources, folder)
     if file is None:
         raise ValueError(missing(name, sources, folder))
+    first = not file.recorded()
     sha256 = file.check()
     try:
         tensors = read_checkpoint(file.path).tensors
         converted = convert(tensors, model, file.source.published_as)
         report = _fit(model, file, sha256, converted)
     except (ValueError, RuntimeError, LookupError) as error:  # timm's functions raise the latter two on other models
-        file.forget()
+        if first:  # what was the right file once still is
+            file.forget()
         raise ValueError(f"weights of {name}: {file.path} was not loaded, {_told(error)}; {remedy(file)}") from error
     absent = {name: tensor for name, tensor in model.state_dict().items() if name in report.missing}
     state = {name: converted.state[name] for name in report.matched}

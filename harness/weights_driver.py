@@ -72,8 +72,6 @@ def fetch_weights(names: Sequence[str], folder: Path | None, *, force: bool) -> 
         try:
             state = "present" if file else "fetched"
             file = file or _download(build, folder, force=force)
-            if force:
-                file.forget()
             show_state(build.name, state, f"{file.path} (sha256 {file.digest()[:16]})", good=True)
         except ValueError as error:
             refused.append(str(error))

@@ -13,7 +13,7 @@ from benchmarks.catalogue import TASKS
 from benchmarks.suites import SUITES, Cell, Suite
 from harness.cost import HEAD_PARAMETERS, Bill, Ledger, expected_tiles
 from harness.foresight import foresee
-from harness.measured import StepTime, closest, load_step_times
+from harness.measured import StepTime, closest, load_step_times, trained
 from harness.plan import Request, make_plan
 from harness.records import RecordStore
 from harness.zoo import BACKBONES
@@ -201,7 +201,7 @@ def test_the_closest_measurement_is_taken() -> None:
         step(),
         step(seconds_per_step=0.4),
         step(device="cpu", options=options),
-        step(origin="records", device="cpu", batch=2),
+        step(origin="records", device="cpu", batch=2, options=options),
     ]
     for length in range(1, len(ranked) + 1):
         assert closest(trial, ranked[:length]) is ranked[length - 1]
@@ -239,3 +239,13 @@ def test_the_cost_imports_nothing_heavy(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.err
     assert "GPU hours" in result.out
     assert not set(HEAVY) & set(result.err.split())
+
+
+def test_the_command_to_measure_is_of_the_trials_that_are_planned(program: Program) -> None:
+    changed = ("--set", "protocol.crop=256", "--set", "spectralmoe.preset=released", "--precision", "fp32")
+    told = program(*PAPER[:5], *changed, "--method", "spectralmoe").text
+    assert "--image-size 256 --precision fp32 --set spectralmoe.preset=released --method spectralmoe --json" in told
+
+
+def test_only_what_trains_counts_as_trained() -> None:
+    assert trained({"head": 3, "adapter": 2, "backbone": 1, "frozen": 1000, "depth_encoder": 1000}) == 6

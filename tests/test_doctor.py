@@ -105,7 +105,7 @@ def test_a_machine_without_anything_runs_the_mini_scale(program: Program, tmp_pa
     assert paper["controls"]["lacking"]["weights"] == paper["controls"]["trials"] - 3
     assert paper["severity"]["trials"] == 0
     assert "--data-root DATA" in remedy(body, "no data root")
-    assert remedy(body, "not in the hub's cache", "dinov3_l", "dofa_l", "promptda_l").endswith("weights fetch")
+    assert remedy(body, "not here: weights of", "dinov3_l", "dofa_l", "promptda_l").endswith("weights fetch")
     assert "mini scale needs none" in remedy(body, "no GPU")
     assert not (tmp_path / "results").exists()
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.backbones import build_encoder
+from harness.foresight import foresee
 from harness.means import Means, Thrift
 from harness.plan import Request, make_plan
 from harness.records import RecordStore
@@ -204,3 +205,15 @@ def test_precision_by_option(program: Program, tmp_path: Path) -> None:
     assert trial_of("frozen", "protocol.precision=bf16").key in keys[1]
     assert keys[2] == keys[0]
     assert_refused(program("plan", *one, "--precision", "fp8"), "fp8")
+    both = ("--precision", "fp32", "--set", "protocol.precision=bf16")
+    assert_refused(program("plan", *one, *both), "--precision fp32 and --set protocol.precision=bf16", "one of them")
+
+
+def test_without_a_gpu_the_papers_scale_trains_in_fp32() -> None:
+    def precisions(*, gpu: bool, **given: Any) -> set[str]:
+        asked = Request(suite="smoke", scale="paper", tasks=["fbp_cs"], methods=["frozen"], gpu=gpu, **given)
+        return {prospect.trial.protocol.precision for prospect in foresee(asked)}
+
+    assert precisions(gpu=True) == {"bf16"}
+    assert precisions(gpu=False) == {"fp32"}
+    assert precisions(gpu=False, settings=["protocol.precision=bf16"]) == {"bf16"}

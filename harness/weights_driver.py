@@ -40,11 +40,15 @@ def list_weights(names: Sequence[str], folder: Path | None) -> None:
 def _rows(build: Build, folder: Path | None) -> Iterator[Listed]:
     """The shipped file, or each published one."""
     if not build.sources:
-        digest = build.digest
-        size = f"{(WEIGHTS / build.weights).stat().st_size / 1e6:.1f} MB"
-        origin = f"shipped: {build.weights}"
+        path = WEIGHTS / build.weights
+        here = path.is_file()
         yield Listed(
-            name=build.name, state="present", size=size, licence="as this program", origin=origin, digest=digest
+            name=build.name,
+            state="present" if here else "missing",
+            size=f"{path.stat().st_size / 1e6:.1f} MB" if here else "unknown",
+            licence="as this program",
+            origin=f"shipped: {build.weights}",
+            digest=build.digest if here else "",
         )
         return
     used = find_file(build.sources, folder)

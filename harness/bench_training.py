@@ -110,9 +110,8 @@ def _measure(setup: StepSetup, trial: Trial, device: torch.device, on_step: Call
     rehearsal = Rehearsal(trial, random_weights=setup.random_weights, device=str(device))
     rehearsal.model.save(setup.thrift)
     built, build_seconds = usage(device), time.perf_counter() - clock
-    losses = [float(rehearsal.step().total)]
+    losses, stopwatch = [float(rehearsal.step().total)], Stopwatch(rehearsal)
     on_step()
-    stopwatch = Stopwatch(rehearsal)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     steps = []
@@ -123,7 +122,6 @@ def _measure(setup: StepSetup, trial: Trial, device: torch.device, on_step: Call
         on_step()
     steps, last = steps[WARM_UPS - 1 :], usage(device)
     wholes = [Elapsed.total(list(step.values())) for step in steps]
-    method = rehearsal.model.method
     return StepCost(
         time=StepTime(
             scale=trial.scale.name,
@@ -145,7 +143,7 @@ def _measure(setup: StepSetup, trial: Trial, device: torch.device, on_step: Call
         built_mb=built["process_peak_memory_mb"],
         build_seconds=build_seconds,
         flops=trial.protocol.batch_size * _flops_of_one(rehearsal),
-        in_backbone=type(method).overrides("install"),
+        in_backbone=type(rehearsal.model.method).overrides("install"),
     )
 
 

@@ -106,18 +106,20 @@ def _run(
     model.load_trained(weights)
     torch.manual_seed(stream_seed(trial.seed, "panels"))
     panels = make_panels(model, reader, split, statistics, trial.task, trial.data.classes)
+    result = {**_found(trial, statistics, model, selector), "panels": panels.tiles}
+    attachments = {"weights": {name: tensor.numpy() for name, tensor in weights.items()}, "panels": panels.arrays}
+    return result, selector.arrays(), attachments
 
-    result = {
+
+def _found(trial: Trial, statistics: Statistics, model: Segmentor, selector: Selector) -> dict[str, Any]:
+    return {
         "classes": list(trial.data.classes),
         "statistics": {"mean": list(statistics.mean), "std": list(statistics.std)},
         "parameters": count_parameters(model),
         "tiles": selector.tiles(),
-        "panels": panels.tiles,
         "points": selector.trace,
         "selections": selector.scores(),
     }
-    attachments = {"weights": {name: tensor.numpy() for name, tensor in weights.items()}, "panels": panels.arrays}
-    return result, selector.arrays(), attachments
 
 
 class Course:

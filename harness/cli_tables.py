@@ -7,10 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.tasks import Shift
 from harness import driver, suite_driver
-from harness.cli_options import Ingredients, Precision, Results, ScaleName, Settings, Severity, Suite, with_precision
-from harness.plan import Request
+from harness.cli_options import Ingredients, Precision, Results, ScaleName, Settings, Severity, Suite, request_of
 
 
 def _added(option: str, what: str) -> Any:
@@ -66,13 +64,5 @@ def tables(
             raise ValueError(f"{', '.join(alone)}: for a suite's tables alone; give --suite NAME as well")
         driver.rebuild_tables(results, scale)
         return
-    request = Request(
-        suite=suite,
-        scale=scale,
-        tasks=task,
-        backbones=backbone,
-        methods=method,
-        settings=with_precision(settings, precision),
-        shift=Shift.of(severity, ingredients),
-    )
+    request = request_of(suite, scale, task, backbone, method, 0, settings, None, severity, ingredients, precision)
     suite_driver.rebuild_suite_tables(request, selection, published, results)

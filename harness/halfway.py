@@ -51,6 +51,8 @@ class Halfway:
             # straight to the disk: of a whole backbone in training it has gigabytes
             torch.save({"stamp": self.stamp, **state}, temporary)
             os.replace(temporary, self.path)
+        except TimeoutError:  # the trial's own, which is an OSError, too
+            raise
         except (OSError, RuntimeError) as error:  # torch's writer raises the latter for a full disk or no folder
             log.warning("%s cannot be written (%s): if interrupted, its trial begins anew", self.path, _first(error))
         finally:
@@ -63,6 +65,8 @@ class Halfway:
         try:
             state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
             stamp = dict(state.pop("stamp"))
+        except TimeoutError:
+            raise
         except Exception as error:  # whatever lies there, the trial can begin anew
             log.warning("%s is damaged (%s): its trial begins anew", self.path, type(error).__name__)
             return None

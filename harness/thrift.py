@@ -68,13 +68,14 @@ def recomputed(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def hold_in_bf16(encoder: Encoder) -> None:
-    """Hold the frozen matrices and kernels of an encoder in bf16, to which autocast would turn them at every step.
+    """Hold the frozen matrices of an encoder's blocks in bf16, to which autocast would turn them at every step.
 
     Norms, positions, special tokens and layer scales stay in fp32: autocast computes with them as they are, and the
-    residual stream keeps its precision.
+    residual stream keeps its precision. So does what stands before the blocks: DOFA makes its kernel in fp32.
     """
-    for module in encoder.own_modules:
-        if isinstance(module, (nn.Linear, nn.Conv2d)):
+    own = {id(module) for module in encoder.own_modules}
+    for module in encoder.blocks.modules():
+        if isinstance(module, nn.Linear) and id(module) in own:
             for parameter in module.parameters(recurse=False):
                 if not parameter.requires_grad:
                     parameter.data = parameter.data.bfloat16()

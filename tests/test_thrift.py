@@ -150,8 +150,9 @@ def trial_of(method: str, *settings: str) -> Trial:
 
 def frozen_matrices(model: Segmentor) -> list[nn.Parameter]:
     encoders = [model.encoder, *([model.depth_encoder] if model.depth_encoder else [])]
-    modules = [module for encoder in encoders for module in encoder.own_modules]
-    return [module.weight for module in modules if isinstance(module, (nn.Linear, nn.Conv2d))]
+    inside = {id(module) for encoder in encoders for module in encoder.blocks.modules()}
+    modules = [module for encoder in encoders for module in encoder.own_modules if id(module) in inside]
+    return [module.weight for module in modules if isinstance(module, nn.Linear)]
 
 
 @pytest.mark.parametrize("method", ["spectralmoe", "rein", "lora", "vpt", "earth_adapter", "peft:dora", "peft:oft"])

@@ -53,7 +53,11 @@ def _measured(target: str, *args: object) -> Answer:
     function = getattr(importlib.import_module(module), name)
     clock = time.perf_counter()
     value = function(*args)
+    return Answer(value=value, seconds=time.perf_counter() - clock, peak_mb=process_peak_mb())
+
+
+def process_peak_mb() -> float:
+    """The most memory that this process has held so far, in MiB."""
     # kilobytes on Linux, bytes on macOS
     unit = 2**20 if platform.system() == "Darwin" else 2**10
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    return Answer(value=value, seconds=time.perf_counter() - clock, peak_mb=peak_mb)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import platform
-import resource
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.tasks import Reader
+from harness.apart import process_peak_mb
 from harness.audit_status import audit_of
 from harness.evaluate import Point, Selector, confusion_per_tile
 from harness.halfway import Halfway
@@ -255,9 +254,7 @@ def usage(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated() / 2**20
         return {"process_peak_memory_mb": peak, "device": torch.cuda.get_device_name()}
-    # ru_maxrss is in kilobytes on Linux, in bytes on macOS
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if platform.system() == "Darwin" else 2**10)
-    return {"process_peak_memory_mb": peak, "device": "cpu"}
+    return {"process_peak_memory_mb": process_peak_mb(), "device": "cpu"}
 
 
 def _device(gpu: bool) -> torch.device:
